@@ -92,6 +92,14 @@ identifier!(
     DeliveryId, "dlv"
 );
 
+impl RequestId {
+    /// The identifier of the event at `index` within this request: events bear the numbers that follow
+    /// their request's own.
+    pub fn event(self, index: usize) -> EventId {
+        EventId(self.0.saturating_add(1).saturating_add(i64::try_from(index).unwrap_or(i64::MAX)))
+    }
+}
+
 fn parse(digits: &str) -> Option<i64> {
     if digits.len() != DIGITS {
         return None;

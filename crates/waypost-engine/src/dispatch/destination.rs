@@ -1,0 +1,452 @@
+//! One destination's task: window, lanes, gates, attempts.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use waypost_domain::{Clock, DeliveryId, EventId, RequestId, RetrySchedule, UnixMillis, limits};
+use waypost_store::{OwedDelivery, OwedPage, Store, StoreError};
+
+use super::attempt::{self, Ended, Job, Outcome};
+use super::lanes::{Choice, LaneScheduler, Moment};
+use super::{Destination, Patience};
+use crate::bodies::Bodies;
+use crate::gate::{Admission, BreakerChange, BreakerState, Gate};
+use crate::metrics::{DestinationLabel, Metrics, OutcomeLabels};
+
+/// Owed deliveries read from the store at once.
+const PAGE: usize = 512;
+/// How often the store is asked even if nobody said there was something new.
+const POLL: Duration = Duration::from_secs(30);
+/// How long to wait before the store is asked again for what it could not read.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+/// Heads among which probes rotate, so that one poison event cannot keep a gate shut.
+const PROBE_HEADS: usize = 8;
+
+/// What a destination's task works with.
+pub(super) struct Environment {
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) bodies: Arc<Bodies>,
+    pub(super) metrics: Metrics,
+    pub(super) soft: CancellationToken,
+    pub(super) hard: CancellationToken,
+}
+
+/// How the rest of the house reaches a destination's task. Cheap to clone.
+#[derive(Clone)]
+pub struct DestinationHandle(Arc<Reach>);
+
+struct Reach {
+    name: Arc<str>,
+    wake: Notify,
+    stop: CancellationToken,
+    /// Whether what is accepted now will be attempted soon.
+    live: AtomicBool,
+    paused: AtomicBool,
+    changed: Mutex<Option<Destination>>,
+    status: Mutex<DestinationStatus>,
+    /// Deliveries with an attempt under way.
+    sending: Mutex<HashSet<DeliveryId>>,
+}
+
+/// How a destination is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DestinationStatus {
+    /// Whether an operator holds it.
+    pub paused: bool,
+    /// Whether it counts as down.
+    pub down: bool,
+    /// Attempts under way.
+    pub in_flight: usize,
+    /// Attempts that may be under way, just now.
+    pub concurrency: usize,
+    /// Owed deliveries held in memory.
+    pub window: usize,
+    /// How the last failed attempt or probe ended, and when; none since the last success.
+    pub last_failure: Option<(&'static str, UnixMillis)>,
+}
+
+impl DestinationHandle {
+    /// The destination's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
+    /// Says that something new may be owed.
+    pub fn wake(&self) {
+        self.0.wake.notify_one();
+    }
+
+    /// Whether what is accepted now will be attempted soon: it is neither down, paused nor far behind.
+    pub fn is_live(&self) -> bool {
+        self.0.live.load(Ordering::Relaxed)
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> DestinationStatus {
+        self.status_slot().clone()
+    }
+
+    /// Whether an attempt at this delivery is under way.
+    pub fn is_sending(&self, delivery: DeliveryId) -> bool {
+        self.sending().contains(&delivery)
+    }
+
+    fn sending(&self) -> MutexGuard<'_, HashSet<DeliveryId>> {
+        self.0.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds everything owed here, or lets it go.
+    pub fn pause(&self, paused: bool) {
+        self.0.paused.store(paused, Ordering::Relaxed);
+        self.wake();
+    }
+
+    pub(super) fn change(&self, destination: Destination) {
+        *self.0.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(destination);
+        self.wake();
+    }
+
+    pub(super) fn stop(&self) {
+        self.0.stop.cancel();
+    }
+
+    fn status_slot(&self) -> MutexGuard<'_, DestinationStatus> {
+        self.0.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A destination's handle, and the task that must be spawned for it.
+pub(super) fn new(
+    destination: Destination,
+    environment: Environment,
+) -> (DestinationHandle, impl Future<Output = ()> + Send) {
+    let status = DestinationStatus {
+        paused: false,
+        down: false,
+        in_flight: 0,
+        concurrency: destination.concurrency_max,
+        window: 0,
+        last_failure: None,
+    };
+    let handle = DestinationHandle(Arc::new(Reach {
+        name: destination.name.clone(),
+        wake: Notify::new(),
+        stop: environment.soft.clone(),
+        live: AtomicBool::new(true),
+        paused: AtomicBool::new(false),
+        changed: Mutex::new(None),
+        status: Mutex::new(status),
+        sending: Mutex::default(),
+    }));
+    let desk = Desk::new(destination, environment, handle.clone());
+    (handle, desk.run())
+}
+
+/// Where one destination's deliveries are worked on.
+struct Desk {
+    handle: DestinationHandle,
+    environment: Environment,
+    destination: Destination,
+    schedule: Arc<RetrySchedule>,
+    label: DestinationLabel,
+    lanes: LaneScheduler,
+    held: HashMap<DeliveryId, Held>,
+    gate: Gate,
+    attempts: JoinSet<Ended>,
+    /// Everything owed up to here has been read.
+    cursor: Option<DeliveryId>,
+    /// Whether the store may owe more beyond the cursor.
+    behind: bool,
+    last_failure: Option<(&'static str, UnixMillis)>,
+}
+
+/// What must be known of a delivery besides its lanes.
+struct Held {
+    request: RequestId,
+    event: Option<EventId>,
+    accepted_at: UnixMillis,
+    attempts: u32,
+    overtaken: bool,
+}
+
+impl Desk {
+    fn new(destination: Destination, environment: Environment, handle: DestinationHandle) -> Self {
+        Self {
+            schedule: Arc::new(destination.schedule.clone()),
+            label: DestinationLabel { destination: destination.name.to_string() },
+            gate: Gate::new(destination.concurrency_max, destination.rate_max),
+            handle,
+            environment,
+            destination,
+            lanes: LaneScheduler::new(),
+            held: HashMap::new(),
+            attempts: JoinSet::new(),
+            cursor: None,
+            behind: true,
+            last_failure: None,
+        }
+    }
+
+    async fn run(mut self) {
+        let (soft, hard) = (self.environment.soft.clone(), self.environment.hard.clone());
+        let reach = self.handle.0.clone();
+        loop {
+            let stopping = soft.is_cancelled();
+            if stopping && self.attempts.is_empty() {
+                return;
+            }
+            let mut timer = POLL;
+            if !stopping {
+                self.take_changes();
+                let readable = self.refill().await;
+                timer = self.start_what_may_go();
+                if !readable {
+                    timer = timer.min(STORE_RETRY);
+                } else if self.behind && self.has_room() {
+                    timer = Duration::ZERO;
+                }
+            }
+            self.publish();
+            tokio::select! {
+                biased;
+                () = hard.cancelled() => return,
+                () = soft.cancelled(), if !stopping => {}
+                Some(ended) = self.attempts.join_next(), if !self.attempts.is_empty() => {
+                    self.ended(ended);
+                    while let Some(ended) = self.attempts.try_join_next() {
+                        self.ended(ended);
+                    }
+                }
+                () = reach.wake.notified() => self.behind = true,
+                () = tokio::time::sleep(timer) => self.behind |= timer == POLL,
+            }
+        }
+    }
+
+    fn take_changes(&mut self) {
+        let reach = &self.handle.0;
+        let changed = reach.changed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.gate.pause(reach.paused.load(Ordering::Relaxed));
+        if let Some(destination) = changed {
+            self.gate.set_limits(destination.concurrency_max, destination.rate_max);
+            self.schedule = Arc::new(destination.schedule.clone());
+            self.destination = destination;
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.lanes.len() < limits::LANE_WINDOW_MAX
+    }
+
+    /// Reads more of what is owed into the window. False if the store could not be read.
+    async fn refill(&mut self) -> bool {
+        if !self.behind || !self.has_room() {
+            return true;
+        }
+        let limit = PAGE.min(limits::LANE_WINDOW_MAX - self.lanes.len());
+        let page = OwedPage { destination: self.destination.name.clone(), after: self.cursor, limit };
+        match self.environment.store.owed(page).await {
+            Ok(page) => {
+                self.behind = page.len() == limit;
+                let now = (self.environment.clock.wall(), self.environment.clock.monotonic());
+                for owed in page {
+                    self.hold(owed, now);
+                }
+                true
+            }
+            Err(StoreError::Closed) => true,
+            Err(error) => {
+                tracing::error!(destination = %self.destination.name, %error, code = error.code(), "cannot read what is owed; trying again");
+                false
+            }
+        }
+    }
+
+    fn hold(&mut self, owed: OwedDelivery, (wall, now): (UnixMillis, Moment)) {
+        self.cursor = Some(owed.id);
+        // From here on the wall clock may step as it likes.
+        let due = now + owed.due_at.since(wall).min(self.destination.schedule.give_up_after());
+        let lanes = if owed.overtaken { waypost_domain::Lanes::NONE } else { owed.lanes };
+        self.lanes.add(owed.id, lanes, owed.priority, due, owed.attempts > 0);
+        let OwedDelivery { request, event, accepted_at, attempts, overtaken, .. } = owed;
+        self.held.insert(owed.id, Held { request, event, accepted_at, attempts, overtaken });
+    }
+
+    /// Starts attempts for as long as the gates admit them; says how long nothing else can happen by
+    /// itself.
+    fn start_what_may_go(&mut self) -> Duration {
+        let now = self.environment.clock.monotonic();
+        self.step_over(now);
+        let mut until = now + POLL;
+        loop {
+            let choice = match self.gate.admits(now, self.lanes.in_flight()) {
+                Admission::Go => self.choice(),
+                Admission::Probe { number } => Choice::Oldest { skip: number % PROBE_HEADS },
+                Admission::Wait(at) => {
+                    until = until.min(at.unwrap_or(until));
+                    break;
+                }
+            };
+            let Some(delivery) = self.lanes.start(now, choice) else { break };
+            self.gate.started(now);
+            self.attempt(delivery, matches!(choice, Choice::Oldest { .. }));
+        }
+        if self.gate.breaker() == BreakerState::Closed {
+            until = until.min(self.lanes.next_due().unwrap_or(until));
+            if let (Patience::For(patience), Some(since)) =
+                (self.destination.patience, self.lanes.held_longest_since())
+            {
+                until = until.min(since + patience);
+            }
+        }
+        until.saturating_sub(now).max(Duration::from_millis(1))
+    }
+
+    /// Retries may fill half the slots, so that what is fresh never waits for them.
+    fn choice(&self) -> Choice {
+        if self.lanes.retries_in_flight() * 2 >= self.gate.concurrency() {
+            Choice::Fresh
+        } else {
+            Choice::Any
+        }
+    }
+
+    /// Lets lanes pass heads by that have used up their patience; not while the destination is down, since
+    /// then nobody would fare better.
+    fn step_over(&mut self, now: Moment) {
+        let since = match self.destination.patience {
+            Patience::Forever => return,
+            Patience::None => now,
+            Patience::For(patience) => now.saturating_sub(patience),
+        };
+        if self.gate.breaker() == BreakerState::Open
+            || now < since
+            || self.lanes.held_longest_since().is_none()
+        {
+            return;
+        }
+        if matches!(self.destination.patience, Patience::For(patience) if now < patience) {
+            return;
+        }
+        for delivery in self.lanes.step_over(since) {
+            if let Some(held) = self.held.get_mut(&delivery) {
+                held.overtaken = true;
+            }
+            self.environment.metrics.overtaken.get_or_create(&self.label).inc();
+            tracing::warn!(destination = %self.destination.name, %delivery, "a delivery keeps failing; its conversation goes on without it");
+        }
+    }
+
+    fn attempt(&mut self, delivery: DeliveryId, probe: bool) {
+        let Some(held) = self.held.get(&delivery) else { return };
+        let job = Job {
+            delivery,
+            request: held.request,
+            event: held.event,
+            accepted_at: held.accepted_at,
+            attempts: held.attempts,
+            overtaken: held.overtaken,
+            probe,
+            sender: self.destination.sender.clone(),
+            schedule: self.schedule.clone(),
+        };
+        if probe {
+            self.environment.metrics.probes.get_or_create(&self.label).inc();
+        }
+        self.handle.sending().insert(delivery);
+        let Environment { store, bodies, clock, .. } = &self.environment;
+        self.attempts.spawn(attempt::run(job, store.clone(), bodies.clone(), clock.clone()));
+    }
+
+    fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
+        // An attempt's task neither panics nor is aborted while this desk lives; were it otherwise, its
+        // delivery would stay in flight here and be owed again after a restart.
+        let Ok(ended) = ended else {
+            tracing::error!(destination = %self.destination.name, "an attempt's task died");
+            return;
+        };
+        self.handle.sending().remove(&ended.delivery);
+        let (now, wall) = (self.environment.clock.monotonic(), self.environment.clock.wall());
+        self.count(&ended, wall);
+        match ended.outcome {
+            Outcome::Delivered | Outcome::Dead => {
+                self.lanes.finish(ended.delivery);
+                self.held.remove(&ended.delivery);
+            }
+            Outcome::Retry(due_at) => {
+                self.lanes.retry(ended.delivery, now, now + due_at.since(wall));
+                if let Some(held) = self.held.get_mut(&ended.delivery) {
+                    held.attempts = ended.attempts;
+                }
+            }
+            Outcome::Uncharged => self.lanes.give_back(ended.delivery, now),
+        }
+        match self.gate.ended(now, ended.delivery, &ended.reply, &ended.verdict) {
+            BreakerChange::Opened => {
+                self.environment.metrics.down.get_or_create(&self.label).set(1);
+                tracing::warn!(destination = %self.destination.name, code = ended.verdict.code, "destination is down; holding its deliveries and probing");
+            }
+            BreakerChange::Closed => {
+                self.lanes.hold_from(now);
+                self.environment.metrics.down.get_or_create(&self.label).set(0);
+                tracing::info!(destination = %self.destination.name, "destination is back");
+            }
+            BreakerChange::None => {}
+        }
+    }
+
+    fn count(&mut self, ended: &Ended, wall: UnixMillis) {
+        let metrics = &self.environment.metrics;
+        let destination = &self.destination.name;
+        let outcome = match ended.outcome {
+            Outcome::Delivered => "delivered",
+            _ => ended.verdict.code,
+        };
+        let labels = OutcomeLabels { destination: self.label.destination.clone(), outcome };
+        metrics.attempts.get_or_create(&labels).inc();
+        match ended.outcome {
+            Outcome::Delivered => {
+                metrics.delivery_time.observe(wall.since(ended.accepted_at).as_secs_f64());
+                self.last_failure = None;
+                tracing::debug!(%destination, delivery = %ended.delivery, "delivered");
+            }
+            Outcome::Dead => {
+                metrics.dead.get_or_create(&self.label).inc();
+                self.last_failure = Some((ended.verdict.code, wall));
+                tracing::error!(%destination, delivery = %ended.delivery, code = ended.verdict.code, "delivery is dead; it is kept");
+            }
+            Outcome::Retry(due_at) => {
+                self.last_failure = Some((ended.verdict.code, wall));
+                let wait_s = due_at.since(wall).as_secs();
+                tracing::warn!(%destination, delivery = %ended.delivery, code = ended.verdict.code, attempts = ended.attempts, wait_s, "attempt failed; it will be repeated");
+            }
+            Outcome::Uncharged => {
+                self.last_failure = Some((ended.verdict.code, wall));
+                tracing::debug!(%destination, code = ended.verdict.code, probe = ended.probe, "still down");
+            }
+        }
+    }
+
+    /// Tells the rest of the house how this destination is doing.
+    fn publish(&self) {
+        let down = self.gate.breaker() == BreakerState::Open;
+        let status = DestinationStatus {
+            paused: self.gate.is_paused(),
+            down,
+            in_flight: self.lanes.in_flight(),
+            concurrency: self.gate.concurrency(),
+            window: self.lanes.len(),
+            last_failure: self.last_failure,
+        };
+        let live = !down && !status.paused && self.has_room();
+        self.handle.0.live.store(live, Ordering::Relaxed);
+        self.environment.metrics.in_flight.get_or_create(&self.label).set(status.in_flight as i64);
+        *self.handle.status_slot() = status;
+    }
+}

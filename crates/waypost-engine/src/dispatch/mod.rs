@@ -1,0 +1,157 @@
+//! The dispatcher: owes each destination its deliveries until it has them.
+//!
+//! **The promise:** what the store says is owed is attempted, in order within each lane, until it is
+//! delivered, dead or discarded; a shutdown gives back what is unfinished, uncharged.
+//!
+//! One task a destination ([`destination`]) reads what is owed from the store in order of acceptance,
+//! keeps a window of it in the lane scheduler ([`lanes`]), and starts what the gates admit. Being woken
+//! is a hint: the store is always asked, so nothing depends on a message between tasks.
+
+mod attempt;
+mod destination;
+mod lanes;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use waypost_domain::{Clock, RetrySchedule, limits};
+use waypost_store::Store;
+
+pub use destination::{DestinationHandle, DestinationStatus};
+pub use lanes::{Choice, LaneScheduler, Moment};
+
+use crate::bodies::Bodies;
+use crate::gate::Rate;
+use crate::metrics::Metrics;
+use crate::sender::Sender;
+
+/// A destination as configured.
+#[derive(Clone)]
+pub struct Destination {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What tries deliveries there.
+    pub sender: Arc<dyn Sender>,
+    /// When to try again.
+    pub schedule: RetrySchedule,
+    /// For how long a failing head may hold its lane while the destination is otherwise well.
+    pub patience: Patience,
+    /// Attempts at once, at most.
+    pub concurrency_max: usize,
+    /// Attempts per time, at most.
+    pub rate_max: Option<Rate>,
+}
+
+/// For how long a failing delivery may hold its lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Patience {
+    /// Not at all: later deliveries pass it by at once.
+    None,
+    /// So long.
+    For(Duration),
+    /// Until it is delivered or dead.
+    Forever,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self::For(Duration::from_secs(120))
+    }
+}
+
+/// Runs one task for each destination. Cheap to clone; all clones are the same dispatcher.
+#[derive(Clone)]
+pub struct Dispatcher(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    clock: Clock,
+    bodies: Arc<Bodies>,
+    metrics: Metrics,
+    running: Mutex<HashMap<Arc<str>, DestinationHandle>>,
+    tasks: TaskTracker,
+    soft: CancellationToken,
+    hard: CancellationToken,
+}
+
+impl Dispatcher {
+    /// A dispatcher without destinations. `soft` stops new attempts, `hard` gives up those under way.
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        metrics: Metrics,
+        soft: CancellationToken,
+        hard: CancellationToken,
+    ) -> Self {
+        let bodies = Arc::new(Bodies::new(limits::BODY_CACHE_BYTES_MAX));
+        let (running, tasks) = (Mutex::default(), TaskTracker::new());
+        Self(Arc::new(Shared { store, clock, bodies, metrics, running, tasks, soft, hard }))
+    }
+
+    /// Adds a destination, or changes it: what it owes stays owed. Must be called within a tokio runtime.
+    pub fn put(&self, destination: Destination) -> DestinationHandle {
+        let mut running = self.running();
+        if let Some(handle) = running.get(&destination.name) {
+            handle.change(destination);
+            return handle.clone();
+        }
+        let shared = &self.0;
+        let name = destination.name.clone();
+        let (handle, task) = destination::new(destination, self.environment());
+        running.insert(name, handle.clone());
+        drop(running);
+        shared.tasks.spawn(task);
+        handle
+    }
+
+    /// Stops attempts at a destination. What it is owed stays in the store, and goes on when it is put
+    /// again.
+    pub fn remove(&self, name: &str) {
+        if let Some(handle) = self.running().remove(name) {
+            handle.stop();
+        }
+    }
+
+    /// The destination of that name, if there is one.
+    pub fn destination(&self, name: &str) -> Option<DestinationHandle> {
+        self.running().get(name).cloned()
+    }
+
+    /// All destinations, by name.
+    pub fn destinations(&self) -> Vec<DestinationHandle> {
+        let mut all: Vec<_> = self.running().values().cloned().collect();
+        all.sort_by(|a, b| a.name().cmp(b.name()));
+        all
+    }
+
+    /// Bodies on their way from intake to the senders.
+    pub fn bodies(&self) -> Arc<Bodies> {
+        self.0.bodies.clone()
+    }
+
+    /// Waits until every destination's task has ended, after the soft or the hard stop.
+    pub async fn stopped(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    fn environment(&self) -> destination::Environment {
+        let shared = &self.0;
+        destination::Environment {
+            store: shared.store.clone(),
+            clock: shared.clock.clone(),
+            bodies: shared.bodies.clone(),
+            metrics: shared.metrics.clone(),
+            soft: shared.soft.child_token(),
+            hard: shared.hard.clone(),
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<Arc<str>, DestinationHandle>> {
+        // The map is changed in single steps; a panic elsewhere cannot leave it half-way.
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
