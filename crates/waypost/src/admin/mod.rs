@@ -1,0 +1,100 @@
+//! The admin side: health, metrics and the API, on an address of its own and on the data directory's
+//! socket; never on the public listeners.
+//!
+//! Health and metrics are open to whoever reaches the admin address. The API there wants the token that
+//! the server keeps in `DIR/admin-token`; through the socket, which only its owner can open, it wants none.
+
+mod api;
+mod health;
+mod metrics;
+mod problem;
+mod token;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use axum::routing::get;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use waypost_domain::Clock;
+use waypost_edge::EdgeCounters;
+use waypost_engine::dispatch::Dispatcher;
+use waypost_store::Store;
+
+use crate::public::Public;
+use crate::upstreams::Upstreams;
+
+pub(crate) use health::LastProbe;
+pub(crate) use metrics::MetricsPage;
+pub(crate) use token::AdminToken;
+
+/// What the admin side shows and changes.
+pub(crate) struct Admin {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) public: Arc<Public>,
+    pub(crate) edge: Arc<EdgeCounters>,
+    pub(crate) metrics: MetricsPage,
+    pub(crate) token: AdminToken,
+    /// Cancelled once the server drains.
+    pub(crate) draining: CancellationToken,
+    /// What the last look at the store said, and when.
+    pub(crate) last_probe: LastProbe,
+}
+
+/// The pages for the admin address.
+pub(crate) fn guarded(admin: Arc<Admin>) -> Router {
+    let api = api::routes(admin.clone());
+    let api = api.layer(axum::middleware::from_fn_with_state(admin.clone(), token::demand));
+    open(admin).merge(api)
+}
+
+/// The pages for the socket.
+pub(crate) fn trusted(admin: Arc<Admin>) -> Router {
+    open(admin.clone()).merge(api::routes(admin))
+}
+
+fn open(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::page))
+        .fallback(problem::not_found)
+        .with_state(admin)
+}
+
+/// Serves the admin address until told to end.
+pub(crate) async fn serve_address(listener: TcpListener, pages: Router, end: CancellationToken) {
+    let served = axum::serve(listener, pages).with_graceful_shutdown(end.cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the admin address died");
+    }
+}
+
+/// Serves the socket until told to end.
+pub(crate) async fn serve_socket(listener: UnixListener, pages: Router, end: CancellationToken) {
+    let served = axum::serve(listener, pages).with_graceful_shutdown(end.cancelled_owned()).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the admin socket died");
+    }
+}
+
+/// Binds the socket, for its owner only. What stands at its path is left over from a process that
+/// died: the store's lock has shown that none is alive.
+///
+/// # Errors
+///
+/// When it cannot be bound.
+pub(crate) fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    let _ = std::fs::remove_file(path);
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot make the socket {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("cannot keep the socket {} to its owner", path.display()))?;
+    Ok(listener)
+}

@@ -1,0 +1,73 @@
+//! Errors over HTTP: problem documents (RFC 9457), one mapping.
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use serde_json::json;
+use waypost_store::StoreError;
+
+use crate::upstreams::ChangeError;
+
+/// A problem as shown: a stable code and one plain sentence.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into() }
+    }
+
+    /// Something asked for does not exist.
+    pub(crate) fn unknown(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// The question makes no sense.
+    pub(crate) fn wrong(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let document = json!({
+            "type": format!("urn:waypost:error:{}", self.code),
+            "title": title,
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "detail": self.detail,
+        });
+        (self.status, [(CONTENT_TYPE, "application/problem+json")], document.to_string()).into_response()
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), error.to_string())
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        let (status, code) = match &error {
+            ChangeError::Wrong(_) => (StatusCode::UNPROCESSABLE_ENTITY, "upstream_wrong"),
+            ChangeError::Exists(_) => (StatusCode::CONFLICT, "upstream_exists"),
+            ChangeError::Unknown(_) => (StatusCode::NOT_FOUND, "upstream_unknown"),
+            ChangeError::Configured(_) => (StatusCode::CONFLICT, "upstream_configured"),
+            ChangeError::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "change_failed"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+/// The answer to an address that means nothing.
+pub(crate) async fn not_found() -> Problem {
+    Problem::unknown(
+        "nothing is at this address; health is at /healthz and /readyz, metrics at /metrics, the API under /api/v1/",
+    )
+}

@@ -1,0 +1,135 @@
+//! Speaking to a running gateway: through its socket, or at its admin address.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::cli::ServerArguments;
+use crate::exit::{Ended, Exit};
+
+/// The data directory where nobody names one.
+pub(crate) const DATA_DIR: &str = "waypost-data";
+/// The socket's name within the data directory.
+pub(crate) const SOCKET: &str = "waypost.sock";
+
+/// A running gateway's admin API.
+pub(crate) struct ApiClient {
+    way: Way,
+    token: Option<String>,
+}
+
+enum Way {
+    Socket(PathBuf),
+    /// `host:port`.
+    Address(String),
+}
+
+impl ApiClient {
+    /// The gateway that the arguments mean.
+    ///
+    /// # Errors
+    ///
+    /// When the address is none.
+    pub(crate) fn new(arguments: &ServerArguments) -> anyhow::Result<Self> {
+        let way = match &arguments.api {
+            None => {
+                let directory = arguments.data.clone().unwrap_or_else(|| DATA_DIR.into());
+                Way::Socket(directory.join(SOCKET))
+            }
+            Some(url) => {
+                let address = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+                let address = address.filter(|address| !address.is_empty() && !address.contains('/'));
+                let address = address.ok_or_else(|| anyhow!("--api {url}: write it as http://HOST:PORT; the admin address speaks plain HTTP, so reach it from elsewhere through a tunnel"))?;
+                let port =
+                    if address.rsplit(']').next().is_some_and(|end| end.contains(':')) { "" } else { ":80" };
+                Way::Address(format!("{address}{port}"))
+            }
+        };
+        Ok(Self { way, token: arguments.token.clone() })
+    }
+
+    /// GETs a document.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// POSTs a document and reads the answer.
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, document: &Value) -> anyhow::Result<T> {
+        self.call(Method::POST, path, Some(document)).await
+    }
+
+    /// DELETEs something.
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.call(Method::DELETE, path, None).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        document: Option<&Value>,
+    ) -> anyhow::Result<T> {
+        let mut request = Request::builder().method(method).uri(path).header(HOST, "waypost");
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let body = document.map(Value::to_string).unwrap_or_default();
+        let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body)))?;
+        let (status, body) = self.exchange(request).await?;
+        if status.is_success() {
+            let empty = if body.is_empty() { b"null".as_slice() } else { &body };
+            return serde_json::from_slice(empty)
+                .context("the server's answer makes no sense; is it another version?");
+        }
+        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+        match problem["detail"].as_str() {
+            Some(detail) => Err(anyhow!("{detail}")),
+            None => Err(anyhow!("the server answered {status}")),
+        }
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
+        let response = match &self.way {
+            Way::Socket(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| {
+                    unreachable(format!("no waypost is reachable at {} ({error}); start one with `waypost serve`, or name its data directory with --data", path.display()))
+                })?;
+                send(TokioIo::new(stream), request).await
+            }
+            Way::Address(address) => {
+                let stream = TcpStream::connect(address).await.map_err(|error| {
+                    unreachable(format!(
+                        "no waypost is reachable at {address} ({error}); is that its admin address?"
+                    ))
+                })?;
+                send(TokioIo::new(stream), request).await
+            }
+        };
+        response.map_err(|error| unreachable(format!("the server broke off: {error}")))
+    }
+}
+
+async fn send<I>(io: I, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), hyper::Error>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    connection.abort();
+    Ok((status, body))
+}
+
+fn unreachable(message: String) -> anyhow::Error {
+    Ended::new(Exit::Unreachable, message).into()
+}

@@ -1,0 +1,291 @@
+//! One value from all that was said: the layers laid over each other, defaults, and the rules between keys.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use waypost_domain::limits;
+
+use super::allow_list;
+use super::file::{self, Draft};
+use super::finding::Place;
+use super::forms;
+use super::inputs::Inputs;
+use super::loading::Loading;
+use super::pem;
+use super::section::Read;
+use super::{Config, Limits, Server, Storage, TlsFiles};
+
+/// Public plain HTTP where no domain is named.
+const HTTP_LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// Public plain HTTP for a domain.
+const HTTP_PUBLIC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 80);
+/// Public HTTPS for a domain.
+const HTTPS_PUBLIC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 443);
+/// The admin listener.
+const ADMIN_LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+/// Where data goes.
+const DATA_DIR: &str = "waypost-data";
+/// The store's file in it.
+const STORE_FILE: &str = "waypost.db";
+
+/// The configuration, unless a part of it is faulty. Every fault between keys is reported either way.
+pub(super) fn compose(inputs: &Inputs, draft: Draft, loading: &mut Loading<'_>) -> Option<Config> {
+    let domain = loading.variable("WAYPOST_DOMAIN", forms::domain).over(draft.server.domain);
+    let named = Named {
+        http: loading
+            .outside("--listen", inputs.listen.as_deref(), forms::addresses)
+            .over(loading.variable("WAYPOST_LISTEN", forms::addresses))
+            .over(loading.variable("WAYPOST_HTTP", forms::addresses))
+            .over(draft.server.http),
+        https: loading.variable("WAYPOST_HTTPS", forms::addresses).over(draft.server.https),
+        admin: loading
+            .outside("--admin", inputs.admin.as_deref(), forms::address)
+            .over(loading.variable("WAYPOST_ADMIN", forms::address))
+            .over(draft.server.admin),
+    };
+    let listeners = listeners(&domain, named, loading);
+    let https = listeners.as_ref().map(|listeners| &listeners.https);
+    let tls = tls(draft.tls, https, loading);
+    let place = storage(inputs, draft.storage_path, loading);
+    let limits = bounds(draft.limits, loading);
+    let upstreams = allow_list::compose(inputs, draft.upstreams, &domain, loading);
+
+    let (listeners, (data_dir, storage)) = (listeners?, place?);
+    let server = Server {
+        domain: domain.optional()?,
+        http: listeners.http.addresses,
+        https: listeners.https.addresses,
+        admin: listeners.admin,
+    };
+    Some(Config { server, tls: tls?, storage, data_dir, limits: limits?, upstreams: upstreams? })
+}
+
+/// Addresses as somebody named them.
+struct Named {
+    http: Read<Vec<SocketAddr>>,
+    https: Read<Vec<SocketAddr>>,
+    admin: Read<SocketAddr>,
+}
+
+/// Addresses with their defaults.
+struct Listeners {
+    http: Placed,
+    https: Placed,
+    admin: SocketAddr,
+}
+
+/// Addresses and where they come from.
+struct Placed {
+    addresses: Vec<SocketAddr>,
+    place: Place,
+}
+
+impl Placed {
+    /// What was named, else the default, said where its cause was said.
+    fn of(named: Read<Vec<SocketAddr>>, default: Option<SocketAddr>, cause: Place) -> Option<Self> {
+        match named {
+            Read::Faulty => None,
+            Read::Given(addresses, place) => Some(Self { addresses, place }),
+            Read::Absent => Some(Self { addresses: default.into_iter().collect(), place: cause }),
+        }
+    }
+}
+
+fn listeners(domain: &Read<String>, named: Named, loading: &mut Loading<'_>) -> Option<Listeners> {
+    // What follows from a domain that cannot be read is not known.
+    let unknown = |named| match (domain, named) {
+        (Read::Faulty, Read::Absent) => Read::Faulty,
+        (_, named) => named,
+    };
+    let (named_http, named_https) = (unknown(named.http), unknown(named.https));
+    // A domain is served on its usual ports; without one, the local default stands in unless HTTPS
+    // addresses were named, which then are all that is meant.
+    let has_domain = !domain.is_absent();
+    let (http, https) = match (has_domain, &named_https) {
+        (true, _) => (Some(HTTP_PUBLIC), Some(HTTPS_PUBLIC)),
+        (false, Read::Given(addresses, _)) if !addresses.is_empty() => (None, None),
+        (false, _) => (Some(HTTP_LOCAL), None),
+    };
+    let cause = |key: &str| match domain.given() {
+        Some((_, place)) => place.clone(),
+        None => Place::outside(key),
+    };
+    let http = Placed::of(named_http, http, cause("server.http"));
+    let https = Placed::of(named_https, https, cause("server.https"));
+    let admin = match named.admin {
+        Read::Faulty => None,
+        Read::Given(address, place) => Some((address, place)),
+        Read::Absent => Some((ADMIN_LOCAL, Place::outside("server.admin"))),
+    };
+    if let (Some(http), Some(https)) = (&http, &https)
+        && http.addresses.is_empty()
+        && https.addresses.is_empty()
+    {
+        let what = "there is no public address to listen on";
+        loading.fault(http.place.clone(), what, "Give server.http or server.https an address");
+    }
+    let mut taken: Vec<(SocketAddr, &str)> = Vec::new();
+    let public =
+        http.iter().map(|http| ("server.http", http)).chain(https.iter().map(|it| ("server.https", it)));
+    for (key, placed) in public {
+        for address in &placed.addresses {
+            claim(*address, key, &placed.place, &mut taken, loading);
+        }
+    }
+    if let Some((address, place)) = &admin {
+        claim(*address, "server.admin", place, &mut taken, loading);
+        if !address.ip().is_loopback() {
+            loading.warn(
+                place.clone(),
+                format!("the admin listener is open to other machines on {address}"),
+                "Bind it to 127.0.0.1, or see that only operators reach it",
+            );
+        }
+    }
+    Some(Listeners { http: http?, https: https?, admin: admin?.0 })
+}
+
+/// Takes an address for a listener; a fault where another has it already.
+fn claim(
+    address: SocketAddr,
+    key: &'static str,
+    place: &Place,
+    taken: &mut Vec<(SocketAddr, &'static str)>,
+    loading: &mut Loading<'_>,
+) {
+    if let Some((other, other_key)) = taken.iter().find(|(other, _)| collide(*other, address)) {
+        let what = format!("{address} and {other} of {other_key} cannot both be listened on");
+        loading.fault(place.clone(), what, "Give each listener its own port");
+    }
+    taken.push((address, key));
+}
+
+/// Whether two listeners want the same port of the same address. Port 0 is never the same twice.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let overlap = one.ip() == other.ip()
+        || (one.is_ipv4() == other.is_ipv4() && (one.ip().is_unspecified() || other.ip().is_unspecified()));
+    one.port() != 0 && one.port() == other.port() && overlap
+}
+
+fn tls(draft: file::Tls, https: Option<&Placed>, loading: &mut Loading<'_>) -> Option<Option<TlsFiles>> {
+    const REMEDY: &str = "Give certificate and private_key under [tls], PEM files both; \
+        or write https = [] under [server] where something in front ends TLS";
+    if let Some((_, place)) = draft.acme_email.given() {
+        loading.warn(
+            place.clone(),
+            "certificates by ACME are not available in this version; the key does nothing yet",
+            "Give certificate and private_key",
+        );
+    }
+    let files = match (draft.certificate, draft.private_key) {
+        (Read::Given(chain, place), Read::Given(key, key_place)) => {
+            if let Err(wrong) = pem::belong_together(&chain, &key) {
+                loading.fault(key_place, wrong.what, wrong.remedy);
+                return None;
+            }
+            Some((TlsFiles { certificate: chain.path, private_key: key.path }, place))
+        }
+        (Read::Given(_, place), Read::Absent) => {
+            loading.fault(place, "the certificate has no private key", "Give private_key too");
+            return None;
+        }
+        (Read::Absent, Read::Given(_, place)) => {
+            loading.fault(place, "the private key has no certificate", "Give certificate too");
+            return None;
+        }
+        (Read::Absent, Read::Absent) => None,
+        (Read::Faulty, _) | (_, Read::Faulty) => return None,
+    };
+    match (files, https?) {
+        (None, https) if !https.addresses.is_empty() => {
+            loading.fault(https.place.clone(), "HTTPS is to be served and there is no certificate", REMEDY);
+            None
+        }
+        (Some((files, place)), https) => {
+            if https.addresses.is_empty() {
+                let what = "there is a certificate and no HTTPS listener to show it";
+                loading.warn(place, what, "Give server.https an address, or remove the certificate");
+            }
+            Some(Some(files))
+        }
+        (None, _) => Some(None),
+    }
+}
+
+/// The data folder and the store in it.
+fn storage(inputs: &Inputs, url: Read<PathBuf>, loading: &mut Loading<'_>) -> Option<(PathBuf, Storage)> {
+    let data = match (&inputs.data, loading.env.look_up("WAYPOST_DATA")) {
+        (Some(path), _) => Some((path.clone(), "--data")),
+        (None, Some(path)) => Some((PathBuf::from(path), "WAYPOST_DATA")),
+        (None, None) => None,
+    };
+    if let Some((path, key)) = &data
+        && path.as_os_str().is_empty()
+    {
+        loading.fault(Place::outside(key), "no folder is named", "Name the folder to keep data in");
+        return None;
+    }
+    let url = match url {
+        Read::Faulty => return None,
+        Read::Absent => None,
+        Read::Given(path, place) => Some((path, place)),
+    };
+    let (folder, path) = match (data, url) {
+        (None, None) => (PathBuf::from(DATA_DIR), Path::new(DATA_DIR).join(STORE_FILE)),
+        (Some((folder, _)), None) => (folder.clone(), folder.join(STORE_FILE)),
+        (None, Some((path, _))) => (folder_of(&path), path),
+        (Some((folder, key)), Some((path, place))) => {
+            if folder_of(&path) != folder {
+                let what =
+                    format!("the store is not in the folder that {key} names: this key decides where it is");
+                loading.warn(place, what, "Remove the key to keep the store in that folder");
+            }
+            (folder, path)
+        }
+    };
+    Some((folder, Storage { path }))
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn bounds(draft: file::Limits, loading: &mut Loading<'_>) -> Option<Limits> {
+    if let Some((bytes, place)) = draft.body_bytes_max.given()
+        && *bytes < META_BODY_BYTES_MAX
+    {
+        let what =
+            "Meta sends bodies of up to 3 MB: larger ones than this are refused and tried again for days";
+        loading.warn(place.clone(), what, "Give at least 3MiB");
+    }
+    if let (Some((body, _)), Some((all, place))) =
+        (draft.body_bytes_max.given(), draft.bodies_in_flight_bytes_max.given())
+        && all < body
+    {
+        let what = "not even one body of body_bytes_max fits";
+        loading.fault(place.clone(), what, format!("Give at least {body}"));
+    } else if let (Read::Absent, Some((all, place))) =
+        (&draft.body_bytes_max, draft.bodies_in_flight_bytes_max.given())
+        && *all < limits::BODY_BYTES_MAX
+    {
+        let what =
+            format!("not even one body of body_bytes_max, {} by default, fits", limits::BODY_BYTES_MAX);
+        loading.fault(place.clone(), what, "Give more, or set body_bytes_max lower");
+    }
+    let connections_max = draft.connections_max.or(limits::CONNECTIONS_MAX)?;
+    let per_address = draft.connections_per_address_max.or(limits::CONNECTIONS_PER_ADDRESS_MAX)?;
+    Some(Limits {
+        body_bytes_max: draft.body_bytes_max.or(limits::BODY_BYTES_MAX)?,
+        connections_max,
+        connections_per_address_max: per_address.min(connections_max),
+        bodies_in_flight_bytes_max: draft
+            .bodies_in_flight_bytes_max
+            .or(limits::BODIES_IN_FLIGHT_BYTES_MAX)?,
+    })
+}
+
+/// Meta's largest body ("Webhooks", Payload size): 3 MB.
+const META_BODY_BYTES_MAX: usize = 3_000_000;

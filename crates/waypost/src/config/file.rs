@@ -1,0 +1,272 @@
+//! The file: every key it may have, each on one line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use waypost_domain::{Origin, UpstreamHost, limits};
+
+use super::finding::Place;
+use super::forms::{self, LONGEST, between};
+use super::inputs::Inputs;
+use super::loading::Loading;
+use super::page::Page;
+use super::pem::{self, Chain, Key};
+use super::secret;
+use super::section::{Read, Section, boolean, count, just, list, number, one_or_list, private, text};
+use super::units::{self, Rate};
+use super::{Mode, Patience, Secret};
+
+/// Largest configuration file.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Sections that are part of the product and not of this version.
+const LATER: [&str; 3] = ["source", "destination", "route"];
+const LATER_WHAT: &str = "sources, destinations and routes are not available in this version";
+const LATER_REMEDY: &str = "Use [[upstream]]";
+
+/// What the file says, key by key, before defaults and before keys are compared with each other.
+pub(super) struct Draft {
+    pub(super) server: Server,
+    pub(super) tls: Tls,
+    pub(super) storage_path: Read<PathBuf>,
+    pub(super) limits: Limits,
+    /// `None` where they could not be read.
+    pub(super) upstreams: Option<Vec<Upstream>>,
+}
+
+#[derive(Default)]
+pub(super) struct Server {
+    pub(super) domain: Read<String>,
+    pub(super) http: Read<Vec<SocketAddr>>,
+    pub(super) https: Read<Vec<SocketAddr>>,
+    pub(super) admin: Read<SocketAddr>,
+}
+
+#[derive(Default)]
+pub(super) struct Tls {
+    pub(super) certificate: Read<Chain>,
+    pub(super) private_key: Read<Key>,
+    pub(super) acme_email: Read<String>,
+}
+
+#[derive(Default)]
+pub(super) struct Limits {
+    pub(super) body_bytes_max: Read<usize>,
+    pub(super) connections_max: Read<usize>,
+    pub(super) connections_per_address_max: Read<usize>,
+    pub(super) bodies_in_flight_bytes_max: Read<usize>,
+}
+
+pub(super) struct Upstream {
+    pub(super) place: Place,
+    pub(super) host: Read<UpstreamHost>,
+    pub(super) mode: Read<Mode>,
+    pub(super) origin: Read<Origin>,
+    pub(super) ca_file: Read<PathBuf>,
+    pub(super) paths: Read<Vec<String>>,
+    pub(super) app_secrets: Read<Vec<Secret>>,
+    pub(super) verify_tokens: Read<Vec<Secret>>,
+    pub(super) allow_private: Read<bool>,
+    pub(super) delivery: Delivery,
+}
+
+#[derive(Default)]
+pub(super) struct Delivery {
+    pub(super) timeout: Read<Duration>,
+    pub(super) connect_timeout: Read<Duration>,
+    pub(super) lane_patience: Read<Patience>,
+    pub(super) concurrency_max: Read<usize>,
+    pub(super) rate_max: Read<Option<Rate>>,
+    pub(super) steps: Read<Vec<Duration>>,
+    pub(super) give_up_after: Read<Duration>,
+}
+
+impl Draft {
+    /// Of a file without keys, or no file.
+    fn empty() -> Self {
+        Self {
+            server: Server::default(),
+            tls: Tls::default(),
+            storage_path: Read::Absent,
+            limits: Limits::default(),
+            upstreams: Some(Vec::new()),
+        }
+    }
+
+    /// Of a file that could not be read: nothing can be concluded from it.
+    fn faulty() -> Self {
+        Self {
+            server: Server {
+                domain: Read::Faulty,
+                http: Read::Faulty,
+                https: Read::Faulty,
+                admin: Read::Faulty,
+            },
+            tls: Tls { certificate: Read::Faulty, private_key: Read::Faulty, acme_email: Read::Faulty },
+            storage_path: Read::Faulty,
+            limits: Limits { body_bytes_max: Read::Faulty, ..Limits::default() },
+            upstreams: None,
+        }
+    }
+}
+
+impl Upstream {
+    /// An upstream of which nothing is said yet.
+    pub(super) fn only(place: Place) -> Self {
+        Self {
+            place,
+            host: Read::Absent,
+            mode: Read::Absent,
+            origin: Read::Absent,
+            ca_file: Read::Absent,
+            paths: Read::Absent,
+            app_secrets: Read::Absent,
+            verify_tokens: Read::Absent,
+            allow_private: Read::Absent,
+            delivery: Delivery::default(),
+        }
+    }
+}
+
+/// Reads the file that the inputs name. Without one, the same as an empty file. Faults of single keys
+/// are reported; where the file could not be read to its end, the draft says nothing more.
+pub(super) fn read(inputs: &Inputs, loading: &mut Loading<'_>) -> Draft {
+    let (path, key) = match (&inputs.config_path, loading.env.look_up("WAYPOST_CONFIG")) {
+        (Some(path), _) => (path.clone(), "--config"),
+        (None, Some(path)) => (PathBuf::from(path), "WAYPOST_CONFIG"),
+        (None, None) => return Draft::empty(),
+    };
+    loading.within(&path);
+    let content = match loading.disk.read(&path, FILE_BYTES_MAX) {
+        Ok(content) => content,
+        Err(why) => {
+            let place = Place { file: Some(path), at: None, key: key.to_owned() };
+            loading.fault(place, format!("the configuration cannot be read: {why}"), "Name a file in TOML");
+            return Draft::faulty();
+        }
+    };
+    let world_readable = content.world_readable;
+    let Some(page) = Page::of(&path, content.bytes, loading) else { return Draft::faulty() };
+    let draft = page.judge(loading, |tree, is_whole, loading| {
+        let draft = draft(Section::whole(&page, tree), loading);
+        // What is missing from half a file means nothing.
+        if is_whole { draft } else { Draft::faulty() }
+    });
+    if world_readable && loading.has_literal_secrets() {
+        loading.world_readable_seen(&path);
+    }
+    draft.unwrap_or_else(Draft::faulty)
+}
+
+/// Reads the keys of one upstream, written on their own.
+pub(super) fn read_upstream(settings: String, loading: &mut Loading<'_>) -> Option<Upstream> {
+    let page = Page::without_file(settings);
+    page.judge(loading, |tree, _, loading| upstream(Section::whole(&page, tree), loading))
+}
+
+fn draft(mut whole: Section<'_>, loading: &mut Loading<'_>) -> Draft {
+    let server = server(whole.section("server", loading), loading);
+    let tls = tls(whole.section("tls", loading), loading);
+    let mut storage = whole.section("storage", loading);
+    let storage_path = storage.read("url", loading, text(forms::storage));
+    storage.finish(loading);
+    let limits = limits(whole.section("limits", loading), loading);
+    let upstreams = whole.sections("upstream", loading);
+    let upstreams = upstreams.into_iter().map(|section| upstream(section, loading)).collect();
+    let upstreams = Some(upstreams);
+    for key in LATER {
+        whole.later(key, LATER_WHAT, LATER_REMEDY, loading);
+    }
+    whole.finish(loading);
+    Draft { server, tls, storage_path, limits, upstreams }
+}
+
+fn server(mut section: Section<'_>, loading: &mut Loading<'_>) -> Server {
+    let addresses = || one_or_list(text(forms::addresses), text(forms::address));
+    let server = Server {
+        domain: section.read("domain", loading, text(forms::domain)),
+        http: section.read("http", loading, addresses()),
+        https: section.read("https", loading, addresses()),
+        admin: section.read("admin", loading, text(forms::address)),
+    };
+    section.finish(loading);
+    server
+}
+
+fn tls(mut section: Section<'_>, loading: &mut Loading<'_>) -> Tls {
+    let tls = Tls {
+        certificate: section.read(
+            "certificate",
+            loading,
+            private(|text, _, loading| pem::chain(text, loading)),
+        ),
+        private_key: section.read(
+            "private_key",
+            loading,
+            private(|text, _, loading| pem::key(text, loading)),
+        ),
+        acme_email: section.read("acme_email", loading, text(forms::mail)),
+    };
+    section.finish(loading);
+    tls
+}
+
+fn limits(mut section: Section<'_>, loading: &mut Loading<'_>) -> Limits {
+    // A body must fit into one commit; the rest is what a machine can hold.
+    let body = number(1024, limits::COMMIT_BYTES_MAX, units::bytes);
+    let bodies = number(1024, MEMORY_BYTES_MAX, units::bytes);
+    let connections = || count(1, CONNECTIONS_MOST);
+    let limits = Limits {
+        body_bytes_max: section.read("body_bytes_max", loading, body),
+        connections_max: section.read("connections_max", loading, connections()),
+        connections_per_address_max: section.read("connections_per_address_max", loading, connections()),
+        bodies_in_flight_bytes_max: section.read("bodies_in_flight_bytes_max", loading, bodies),
+    };
+    section.finish(loading);
+    limits
+}
+
+fn upstream(mut section: Section<'_>, loading: &mut Loading<'_>) -> Upstream {
+    let secret = || private(secret::of_key);
+    let upstream = Upstream {
+        place: section.place().clone(),
+        host: section.read("host", loading, text(forms::host)),
+        mode: section.read("mode", loading, text(forms::mode)),
+        origin: section.read("origin", loading, text(forms::origin)),
+        ca_file: section.read("ca_file", loading, private(|text, _, loading| pem::roots(text, loading))),
+        paths: section.read(
+            "paths",
+            loading,
+            one_or_list(just(text(forms::path_prefix)), text(forms::path_prefix)),
+        ),
+        app_secrets: section.read("app_secrets", loading, one_or_list(just(secret()), secret())),
+        verify_tokens: section.read("verify_token", loading, one_or_list(just(secret()), secret())),
+        allow_private: section.read("allow_private", loading, boolean),
+        delivery: delivery(&mut section, loading),
+    };
+    section.finish(loading);
+    upstream
+}
+
+/// The keys that say how to deliver, wherever something is delivered to.
+fn delivery(section: &mut Section<'_>, loading: &mut Loading<'_>) -> Delivery {
+    let deadline = || text(between(Duration::from_millis(100), Duration::from_secs(600)));
+    let step = text(between(Duration::from_secs(1), LONGEST));
+    Delivery {
+        timeout: section.read("timeout", loading, deadline()),
+        connect_timeout: section.read("connect_timeout", loading, deadline()),
+        lane_patience: section.read("lane_patience", loading, text(forms::patience)),
+        concurrency_max: section.read("concurrency_max", loading, count(1, CONCURRENCY_MOST)),
+        rate_max: section.read("rate_max", loading, text(units::rate)),
+        steps: section.read("schedule", loading, list(step)),
+        give_up_after: section.read("give_up_after", loading, text(between(Duration::from_secs(1), LONGEST))),
+    }
+}
+
+/// Connections that a limit may allow.
+const CONNECTIONS_MOST: usize = 1_000_000;
+/// Memory that a limit may allow for bodies.
+const MEMORY_BYTES_MAX: usize = 64 << 30;
+/// Attempts at once that a destination may be given.
+const CONCURRENCY_MOST: usize = 4_096;

@@ -1,0 +1,238 @@
+//! Configuration: flags, environment and `waypost.toml` become one validated value, or all faults at once.
+//!
+//! What is said closest to the command wins: flags over `WAYPOST_*` variables over the file over the
+//! defaults. A file is read only where `--config` or `WAYPOST_CONFIG` names one: a `waypost.toml` that
+//! merely lies in the working directory is not. An empty variable counts as unset.
+//!
+//! Paths of certificates, keys and `file:` secrets are relative to the configuration file's folder;
+//! the store's path is relative to the working directory, as `--data` is.
+//!
+//! [`load`] is the only door, for the start, a reload and `waypost check` alike. It reads files and
+//! writes none, and touches the disk through [`fingerprint::Disk`] alone, so that the fingerprint in
+//! its answer covers every file that mattered, missing ones too. It blocks; asynchronous callers give
+//! it a thread.
+
+mod allow_list;
+mod change;
+mod compose;
+mod file;
+mod finding;
+mod fingerprint;
+mod forms;
+mod inputs;
+mod loading;
+mod page;
+mod pem;
+pub(crate) mod secret;
+mod section;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use waypost_domain::{Origin, RetrySchedule, UpstreamHost};
+
+pub(crate) use change::restart_needed;
+pub(crate) use finding::Finding;
+pub(crate) use fingerprint::Fingerprint;
+pub(crate) use inputs::{Env, Inputs};
+pub(crate) use secret::Secret;
+pub(crate) use units::{Rate, parse_duration};
+
+/// Everything the gateway was told, validated and resolved. Never changed: a reload makes another.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Config {
+    /// Where it listens.
+    pub(crate) server: Server,
+    /// The certificate it shows; present wherever `server.https` is not empty.
+    pub(crate) tls: Option<TlsFiles>,
+    /// Where events are kept.
+    pub(crate) storage: Storage,
+    /// The folder of the socket and the store: `--data`, else the folder of the store's file, else
+    /// `waypost-data`.
+    pub(crate) data_dir: PathBuf,
+    /// Limits an operator may set.
+    pub(crate) limits: Limits,
+    /// The allow-list, each host once: those of the file, then of the environment, then of the flags.
+    pub(crate) upstreams: Vec<Upstream>,
+}
+
+/// `[server]`: addresses, each different from the others; port 0 asks the system for one.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Server {
+    /// The name in the callback address.
+    pub(crate) domain: Option<String>,
+    /// Public plain HTTP. Empty only where `https` is not.
+    pub(crate) http: Vec<SocketAddr>,
+    /// Public HTTPS.
+    pub(crate) https: Vec<SocketAddr>,
+    /// Dashboard, API and metrics.
+    pub(crate) admin: SocketAddr,
+}
+
+/// `[tls]`: PEM files that were there, could be read and belong together when the configuration was loaded.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct TlsFiles {
+    /// The certificate chain, leaf first.
+    pub(crate) certificate: PathBuf,
+    /// The leaf's key.
+    pub(crate) private_key: PathBuf,
+}
+
+/// `[storage]`.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Storage {
+    /// The SQLite file.
+    pub(crate) path: PathBuf,
+}
+
+/// `[limits]`: those of `waypost_domain::limits` that an operator may change.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Limits {
+    /// Largest request body.
+    pub(crate) body_bytes_max: usize,
+    /// Public connections open at once.
+    pub(crate) connections_max: usize,
+    /// Public connections open at once from one address; never more than `connections_max`.
+    pub(crate) connections_per_address_max: usize,
+    /// Memory of all request bodies at once; never less than `body_bytes_max`.
+    pub(crate) bodies_in_flight_bytes_max: usize,
+}
+
+/// `[[upstream]]` or `--allow`: a host on the allow-list.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Upstream {
+    /// The host as callers write it.
+    pub(crate) host: UpstreamHost,
+    /// Store first, or pass through.
+    pub(crate) mode: Mode,
+    /// Where it really is.
+    pub(crate) origin: Origin,
+    /// Whether an operator wrote the origin, rather than it following from the host.
+    pub(crate) origin_explicit: bool,
+    /// Extra trust for its certificate; held at least one certificate when loaded.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Path prefixes that are let through, never empty.
+    pub(crate) paths: Vec<String>,
+    /// Any of these proves a caller; none means that callers are not asked for proof.
+    pub(crate) app_secrets: Vec<Secret>,
+    /// Any of these answers the handshake here; none means that it is relayed.
+    pub(crate) verify_tokens: Vec<Secret>,
+    /// Whether its address may be private, loopback or link-local. An explicit origin implies it,
+    /// unless `allow_private = false` is written too.
+    pub(crate) allow_private: bool,
+    /// How it is delivered to.
+    pub(crate) delivery: Delivery,
+}
+
+/// The two modes of a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    /// Make durable, answer 200, deliver after.
+    Store,
+    /// Pass the call through and answer what the receiver answers.
+    Relay,
+}
+
+/// How deliveries to one destination go.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Delivery {
+    /// Deadline of one attempt.
+    pub(crate) timeout: Duration,
+    /// Deadline of its connection, at most `timeout`.
+    pub(crate) connect_timeout: Duration,
+    /// How long a failing delivery holds its lane.
+    pub(crate) lane_patience: Patience,
+    /// Attempts in flight at once.
+    pub(crate) concurrency_max: usize,
+    /// Attempts begun per time; `None` sets no bound.
+    pub(crate) rate_max: Option<Rate>,
+    /// When to try again.
+    pub(crate) schedule: RetrySchedule,
+}
+
+/// How long a failing delivery holds those behind it in its lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Patience {
+    /// Not at all.
+    None,
+    /// Until it is delivered or dead.
+    Forever,
+    /// So long.
+    For(Duration),
+}
+
+/// A configuration that stands.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The value.
+    pub(crate) config: Config,
+    /// What is allowed and yet probably not meant.
+    pub(crate) warnings: Vec<Finding>,
+    /// Every file it came from.
+    pub(crate) fingerprint: Fingerprint,
+}
+
+/// A configuration that does not stand. Its `Display` is one line for each fault.
+#[derive(Debug, thiserror::Error)]
+pub(crate) struct Refused {
+    /// What is wrong: at least one, in the order of the file, flags and variables first.
+    pub(crate) faults: Vec<Finding>,
+    /// Faults beyond those listed.
+    pub(crate) faults_more: usize,
+    /// What is allowed and yet probably not meant.
+    pub(crate) warnings: Vec<Finding>,
+    /// Every file it came from or would have come from: a change in one is a reason to try again.
+    pub(crate) fingerprint: Fingerprint,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.faults.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{fault}")?;
+        }
+        match self.faults_more {
+            0 => Ok(()),
+            more => write!(f, "\nand {more} more faults"),
+        }
+    }
+}
+
+/// Reads everything the inputs name and answers with a configuration that stands, or with all that is wrong.
+pub(crate) fn load(inputs: &Inputs) -> Result<Loaded, Refused> {
+    let mut loading = loading::Loading::of(&inputs.env);
+    let draft = file::read(inputs, &mut loading);
+    let config = compose::compose(inputs, draft, &mut loading);
+    loading.conclude(config)
+}
+
+/// Reads one upstream that was made at run time: the keys of an `[[upstream]]`, in TOML or as a JSON object.
+///
+/// Its paths are relative to the working directory; its secrets come from this process's environment.
+///
+/// # Errors
+///
+/// All that is wrong with it, in one text for people.
+pub(crate) fn upstream_of_settings(settings: &str) -> Result<Upstream, String> {
+    upstream_of(settings, &Env::Process)
+}
+
+fn upstream_of(settings: &str, env: &Env) -> Result<Upstream, String> {
+    let toml = if settings.trim_start().starts_with('{') {
+        // Where JSON is wrong its text may be a secret's, so only the position is told.
+        let table: toml::Table = serde_json::from_str(settings)
+            .map_err(|error| format!("not a JSON object of keys and values (column {})", error.column()))?;
+        table.to_string()
+    } else {
+        settings.to_owned()
+    };
+    let mut loading = loading::Loading::of(env);
+    let draft = file::read_upstream(toml, &mut loading);
+    let upstream = draft.and_then(|draft| allow_list::one_upstream(draft, &mut loading));
+    loading.conclude_one(upstream)
+}

@@ -1,0 +1,86 @@
+//! The example that ships, and the keys that the product's pages name, are accepted.
+
+use super::super::{Env, Mode, load};
+use super::Folder;
+
+const EXAMPLE: &str = include_str!("../../../waypost.example.toml");
+
+#[test]
+fn the_example_stands_as_it_is() {
+    let folder = Folder::new();
+    let loaded = folder.load(EXAMPLE).unwrap_or_else(|refused| panic!("{refused}"));
+    assert_eq!(loaded.config.upstreams[0].host.as_str(), "chatwoot.example.com");
+}
+
+#[test]
+fn every_line_of_the_example_stands_once_its_mark_is_taken_away() {
+    let folder = Folder::new();
+    folder.certify("certificate.pem", "private_key.pem");
+    folder.certify("ca.pem", "ca_key.pem");
+    folder.write("previous_app_secret", "the former one\n");
+    let mut shown = 0;
+    let uncommented: Vec<&str> = EXAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(key) if key.starts_with(|first: char| first.is_ascii_lowercase()) => {
+                shown += 1;
+                key
+            }
+            _ => line,
+        })
+        .collect();
+    let mut inputs = folder.inputs(uncommented.join("\n"));
+    inputs.env = Env::fixed([("META_APP_SECRET", "a"), ("META_VERIFY_TOKEN", "b")]);
+    let config = load(&inputs).unwrap_or_else(|refused| panic!("{refused}")).config;
+    assert_eq!(shown, 22);
+    // Where it says that it shows defaults, it does.
+    let defaults = folder.load(EXAMPLE).unwrap().config;
+    assert_eq!(config.limits, defaults.limits);
+    assert_eq!(config.upstreams[0].delivery, defaults.upstreams[0].delivery);
+    assert_eq!((config.upstreams[0].app_secrets.len(), config.upstreams[0].verify_tokens.len()), (2, 1));
+}
+
+#[test]
+fn every_documented_key_is_accepted() {
+    let folder = Folder::new();
+    folder.certify("cert.pem", "key.pem");
+    let mut inputs = folder.inputs(
+        r#"
+        [server]
+        domain = "proxy.example.com"
+        http = "0.0.0.0:80"
+        https = "0.0.0.0:443"
+        admin = "127.0.0.1:9090"
+        [tls]
+        acme_email = "ops@example.com"
+        certificate = "cert.pem"
+        private_key = "key.pem"
+        [storage]
+        url = "sqlite:waypost-data/waypost.db"
+        [limits]
+        body_bytes_max = 4194304
+        connections_max = 10000
+        connections_per_address_max = 5000
+        bodies_in_flight_bytes_max = 134217728
+        [[upstream]]
+        host = "chatwoot.example.com"
+        mode = "relay"
+        origin = "https://10.0.0.7:8443"
+        ca_file = "cert.pem"
+        paths = ["/webhooks/"]
+        app_secrets = ["env:META_APP_SECRET"]
+        verify_token = "a token"
+        allow_private = true
+        timeout = "15s"
+        connect_timeout = "5s"
+        lane_patience = "2m"
+        concurrency_max = 64
+        rate_max = "50/s"
+        schedule = ["5s", "15s", "30s", "1m", "2m", "5m", "10m", "30m", "1h", "2h", "4h", "6h"]
+        give_up_after = "8d"
+        "#,
+    );
+    inputs.env = Env::fixed([("META_APP_SECRET", "a")]);
+    let config = load(&inputs).unwrap_or_else(|refused| panic!("{refused}")).config;
+    assert_eq!(config.upstreams[0].mode, Mode::Relay);
+}

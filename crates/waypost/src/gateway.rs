@@ -1,0 +1,389 @@
+//! The composition: from a configuration to a gateway that runs.
+//!
+//! [`Gateway::build`] does everything that can fail: it opens the store, sets the upstreams up and binds
+//! every address, serving none. [`Gateway::spawn`] then serves.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use prometheus_client::registry::Registry;
+use tokio::net::{TcpListener, UnixListener};
+use waypost_domain::{Clock, limits};
+use waypost_edge::body::{BodyReader, Budget};
+use waypost_edge::{ConnectionInfo, ConnectionLimits, Edge, Listener, ServerTls, Stop};
+use waypost_engine::dispatch::Dispatcher;
+use waypost_engine::intake::Intake;
+use waypost_engine::metrics::Metrics;
+use waypost_store::{Store, StoreOptions};
+
+use crate::admin::{self, Admin, AdminToken, MetricsPage};
+use crate::api_client::SOCKET;
+use crate::config::{Config, Fingerprint, Inputs};
+use crate::lifecycle::{Lifecycle, WATCH_EVERY};
+use crate::public::Public;
+use crate::upstreams::Upstreams;
+use crate::{config, terminal};
+
+/// A gateway, ready to serve.
+pub(crate) struct Gateway {
+    /// What it was built from; reloads replace it.
+    config: Config,
+    inputs: Inputs,
+    fingerprint: Fingerprint,
+    store: Store,
+    dispatcher: Dispatcher,
+    upstreams: Arc<Upstreams>,
+    public: Arc<Public>,
+    admin: Arc<Admin>,
+    edge: Edge,
+    tls: Option<ServerTls>,
+    listeners: Vec<(Listener, Scheme)>,
+    admin_listener: TcpListener,
+    admin_socket: UnixListener,
+    addresses: Addresses,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+/// Where the gateway can be reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Addresses {
+    /// Base addresses of the public listeners, such as `http://127.0.0.1:8080`.
+    pub(crate) public: Vec<String>,
+    /// The admin address.
+    pub(crate) admin: SocketAddr,
+    /// The data directory.
+    pub(crate) data: PathBuf,
+}
+
+impl Gateway {
+    /// Builds a gateway from a configuration that stands. Its long-lived parts will end with `lifecycle`.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be opened, an upstream set up, or an address bound.
+    pub(crate) async fn build(
+        loaded: config::Loaded,
+        inputs: Inputs,
+        clock: Clock,
+        lifecycle: &Lifecycle,
+    ) -> anyhow::Result<Self> {
+        let config::Loaded { config, warnings, fingerprint } = loaded;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        let store = open_store(&config, &clock).await?;
+        let mut registry = Registry::with_prefix("waypost");
+        let metrics = Metrics::new();
+        metrics.register(&mut registry);
+        let dispatcher = Dispatcher::new(
+            store.clone(),
+            clock.clone(),
+            metrics.clone(),
+            lifecycle.soft(),
+            lifecycle.hard(),
+        );
+        let intake = Intake::new(store.clone(), dispatcher.bodies(), clock.clone(), metrics);
+        let configured = config.upstreams.clone();
+        let upstreams =
+            Arc::new(Upstreams::new(configured, dispatcher.clone(), store.clone(), clock.clone()).await?);
+        let public = Arc::new(Public::new(upstreams.clone(), intake, body_reader(&config)));
+        public.register(&mut registry);
+        let (edge, listeners) = (Edge::new(connection_limits(&config)), bind_public(&config)?);
+        let tls = server_tls(&config, &clock)?;
+        let admin_listener = bind_admin(config.server.admin).await?;
+        let admin_socket = admin::bind_socket(&config.data_dir.join(SOCKET))?;
+        let addresses = addresses(&config, &listeners, &admin_listener)?;
+        let metrics = MetricsPage::new(registry);
+        if let Some(tls) = &tls {
+            metrics.certificate_expires(tls.facts().not_after.0 / 1_000);
+        }
+        let admin = Arc::new(Admin {
+            store: store.clone(),
+            clock,
+            upstreams: upstreams.clone(),
+            dispatcher: dispatcher.clone(),
+            public: public.clone(),
+            edge: edge.counters().clone(),
+            metrics,
+            token: AdminToken::of(&config.data_dir)?,
+            draining: lifecycle.soft(),
+            last_probe: admin::LastProbe::default(),
+        });
+        Ok(Self {
+            config,
+            inputs,
+            fingerprint,
+            store,
+            dispatcher,
+            upstreams,
+            public,
+            admin,
+            edge,
+            tls,
+            listeners,
+            admin_listener,
+            admin_socket,
+            addresses,
+        })
+    }
+
+    /// Where it can be reached.
+    pub(crate) fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Its store.
+    pub(crate) fn store(&self) -> Store {
+        self.store.clone()
+    }
+
+    /// Its dispatcher.
+    pub(crate) fn dispatcher(&self) -> Dispatcher {
+        self.dispatcher.clone()
+    }
+
+    /// The callback addresses to paste, one for each upstream.
+    pub(crate) fn callbacks(&self) -> Vec<String> {
+        let Some(base) = self.addresses.public.last() else { return Vec::new() };
+        let all = self.upstreams.all();
+        all.iter().map(|upstream| format!("{base}/{}/webhooks/whatsapp/%2B<phone>", upstream.name)).collect()
+    }
+
+    /// Serves, until the lifecycle ends. Says where on standard output, and `ready` last. Returns what
+    /// reloads the configuration when it is called.
+    pub(crate) fn spawn(self, lifecycle: &mut Lifecycle) -> Reload {
+        let reload = Reload::default();
+        let stop = Stop { soft: lifecycle.soft(), hard: lifecycle.hard() };
+        for (listener, scheme) in self.listeners {
+            let tls = if scheme == Scheme::Https { self.tls.clone() } else { None };
+            let (edge, public, stop) = (self.edge.clone(), self.public.clone(), stop.clone());
+            let answer = move |request, caller: ConnectionInfo| {
+                let public = public.clone();
+                async move { public.answer(request, caller).await }
+            };
+            lifecycle.spawn("public listener", async move { edge.serve(listener, tls, answer, stop).await });
+        }
+        let (end, admin) = (lifecycle.last(), self.admin);
+        lifecycle.attend(
+            "admin address",
+            admin::serve_address(self.admin_listener, admin::guarded(admin.clone()), end.clone()),
+        );
+        lifecycle.attend(
+            "admin socket",
+            admin::serve_socket(self.admin_socket, admin::trusted(admin.clone()), end),
+        );
+        let (dispatcher, soft, hard) = (self.dispatcher, lifecycle.soft(), lifecycle.hard());
+        lifecycle.spawn("dispatcher", async move {
+            tokio::select! {
+                () = soft.cancelled() => {}
+                () = hard.cancelled() => {}
+            }
+            dispatcher.stopped().await;
+        });
+        let watch = Watch {
+            config: self.config,
+            inputs: self.inputs,
+            fingerprint: self.fingerprint,
+            upstreams: self.upstreams,
+            tls: self.tls,
+            admin,
+        };
+        let (soft, asked) = (lifecycle.soft(), reload.clone());
+        lifecycle.spawn("configuration watch", async move {
+            tokio::select! {
+                () = soft.cancelled() => {}
+                () = watch.run(asked) => {}
+            }
+        });
+        reload
+    }
+}
+
+impl Addresses {
+    /// Says them.
+    pub(crate) fn announce(&self) {
+        for public in &self.public {
+            terminal::say(&format!("public    {public}"));
+        }
+        terminal::say(&format!("admin     http://{}", self.admin));
+        terminal::say(&format!("data      {}", self.data.display()));
+    }
+}
+
+/// Asks for a reload.
+#[derive(Clone, Default)]
+pub(crate) struct Reload(Arc<tokio::sync::Notify>);
+
+impl Reload {
+    /// Reload soon.
+    pub(crate) fn ask(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Watches the configuration's files and takes changes over, whole or not at all.
+struct Watch {
+    config: Config,
+    inputs: Inputs,
+    fingerprint: Fingerprint,
+    upstreams: Arc<Upstreams>,
+    tls: Option<ServerTls>,
+    admin: Arc<Admin>,
+}
+
+impl Watch {
+    async fn run(mut self, asked: Reload) {
+        loop {
+            tokio::select! {
+                () = asked.0.notified() => {
+                    tracing::info!("reloading as asked");
+                    self.reload().await;
+                }
+                () = tokio::time::sleep(WATCH_EVERY) => {
+                    let before = self.fingerprint.clone();
+                    let changed = tokio::task::spawn_blocking(move || before.renewed() != before).await;
+                    if changed.unwrap_or(false) {
+                        tracing::info!("the configuration's files have changed; reloading");
+                        self.reload().await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn reload(&mut self) {
+        let inputs = self.inputs.clone();
+        let Ok(loaded) = tokio::task::spawn_blocking(move || config::load(&inputs)).await else { return };
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(refused) => {
+                self.fingerprint = refused.fingerprint.clone();
+                tracing::error!("the new configuration does not stand; the former one goes on:\n{refused}");
+                return;
+            }
+        };
+        self.fingerprint = loaded.fingerprint;
+        let mut restart = config::restart_needed(&self.config, &loaded.config);
+        if self.config.tls != loaded.config.tls {
+            restart.push("tls");
+        }
+        if !restart.is_empty() {
+            tracing::error!(keys = ?restart, "the new configuration changes what only a restart can; the former one goes on");
+            return;
+        }
+        match self.take_over(&loaded.config).await {
+            Ok(()) => {
+                for warning in loaded.warnings {
+                    tracing::warn!("{warning}");
+                }
+                self.config = loaded.config;
+                tracing::info!("the new configuration is in force");
+            }
+            Err(error) => tracing::error!(
+                "the new configuration cannot be taken over; the former one goes on: {error:#}"
+            ),
+        }
+    }
+
+    async fn take_over(&self, config: &Config) -> anyhow::Result<()> {
+        // The certificate first: it is checked before it is shown, and if the upstreams then fail, a
+        // newer certificate harms nobody.
+        if let Some(tls) = &self.tls {
+            let facts = tls.reload()?;
+            self.admin.metrics.certificate_expires(facts.not_after.0 / 1_000);
+        }
+        self.upstreams.configure(config.upstreams.clone()).await
+    }
+}
+
+async fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<Store> {
+    let options = StoreOptions {
+        path: config.storage.path.clone(),
+        readers: 2,
+        queue_max: limits::WRITER_QUEUE_MAX,
+        queue_bytes_max: limits::WRITER_QUEUE_BYTES_MAX,
+        dedupe_window: limits::DEDUPE_WINDOW,
+    };
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
+    let clock = clock.clone();
+    Ok(tokio::task::spawn_blocking(move || Store::open(options, clock)).await??)
+}
+
+fn body_reader(config: &Config) -> BodyReader {
+    let budget = Budget::new(config.limits.bodies_in_flight_bytes_max);
+    BodyReader::new(config.limits.body_bytes_max, limits::BODY_TIME_MAX, budget)
+}
+
+fn connection_limits(config: &Config) -> ConnectionLimits {
+    ConnectionLimits {
+        connections_max: config.limits.connections_max,
+        connections_per_address_max: config.limits.connections_per_address_max,
+        ..ConnectionLimits::default()
+    }
+}
+
+fn server_tls(config: &Config, clock: &Clock) -> anyhow::Result<Option<ServerTls>> {
+    let Some(files) = &config.tls else { return Ok(None) };
+    let tls = ServerTls::from_files(&files.certificate, &files.private_key)?;
+    if let Some(warning) = tls.facts().warning(clock.wall()) {
+        tracing::warn!("{warning}");
+    }
+    Ok(Some(tls))
+}
+
+fn bind_public(config: &Config) -> anyhow::Result<Vec<(Listener, Scheme)>> {
+    let http = config.server.http.iter().map(|address| (*address, Scheme::Http));
+    let https = config.server.https.iter().map(|address| (*address, Scheme::Https));
+    http.chain(https)
+        .map(|(address, scheme)| {
+            Ok((Listener::bind(address).map_err(|error| cannot_bind(address, &error))?, scheme))
+        })
+        .collect()
+}
+
+async fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| cannot_bind(address, &error))
+}
+
+fn cannot_bind(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    let remedy = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "; another program is there: stop it, or choose another address",
+        std::io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need a privilege: give the service CAP_NET_BIND_SERVICE, or choose a higher port"
+        }
+        std::io::ErrorKind::AddrNotAvailable => "; it is not an address of this machine",
+        _ => "",
+    };
+    anyhow!("cannot listen on {address}: {error}{remedy}")
+}
+
+fn addresses(
+    config: &Config,
+    listeners: &[(Listener, Scheme)],
+    admin: &TcpListener,
+) -> anyhow::Result<Addresses> {
+    let mut public = Vec::new();
+    for (listener, scheme) in listeners {
+        let bound = listener.local_addr()?;
+        let (scheme, default_port) = match scheme {
+            Scheme::Http => ("http", 80),
+            Scheme::Https => ("https", 443),
+        };
+        let host = match &config.server.domain {
+            Some(domain) if bound.port() == default_port => domain.clone(),
+            Some(domain) => format!("{domain}:{}", bound.port()),
+            None => bound.to_string(),
+        };
+        public.push(format!("{scheme}://{host}"));
+    }
+    Ok(Addresses { public, admin: admin.local_addr()?, data: config.data_dir.clone() })
+}

@@ -1,0 +1,176 @@
+//! The public page: what is answered to whom. A call walks down [`Public::answer`] once.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, request};
+use hyper::body::Incoming;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use waypost_edge::admission::admit;
+use waypost_edge::body::BodyReader;
+use waypost_edge::forwarded::{relayed_headers, stored_headers};
+use waypost_edge::relay::relay;
+use waypost_edge::{Body, ConnectionInfo, Refusal};
+use waypost_engine::intake::{Arrival, Intake, Proved, prove};
+use waypost_whatsapp::{HandshakeAnswer, SignatureError};
+
+use crate::config::Mode;
+use crate::upstreams::{Upstream, Upstreams};
+
+const SIGNATURE: &str = "x-hub-signature-256";
+
+/// Answers the public listeners' calls.
+pub(crate) struct Public {
+    upstreams: Arc<Upstreams>,
+    intake: Intake,
+    bodies: BodyReader,
+    answers: Family<AnswerLabels, Counter>,
+}
+
+/// How a call was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnswerLabels {
+    /// What was done: `store`, `relay`, `handshake`, or `refuse`.
+    way: &'static str,
+    /// The HTTP status.
+    status: u16,
+}
+
+impl Public {
+    /// Answers for these upstreams.
+    pub(crate) fn new(upstreams: Arc<Upstreams>, intake: Intake, bodies: BodyReader) -> Self {
+        Self { upstreams, intake, bodies, answers: Family::default() }
+    }
+
+    /// Puts its counters on the metrics page.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register("answers", "Public calls answered, by way and status", self.answers.clone());
+    }
+
+    /// The bodies being read, for the metrics page.
+    pub(crate) fn bodies(&self) -> &BodyReader {
+        &self.bodies
+    }
+
+    /// Answers one call.
+    pub(crate) async fn answer(&self, request: Request<Incoming>, caller: ConnectionInfo) -> Response<Body> {
+        let (way, response) = match self.walk(request, &caller).await {
+            Ok(answered) => answered,
+            Err(refusal) => {
+                tracing::debug!(caller = %caller.peer.ip(), code = refusal.code(), "refused");
+                ("refuse", refusal.response())
+            }
+        };
+        let status = response.status().as_u16();
+        self.answers.get_or_create(&AnswerLabels { way, status }).inc();
+        response
+    }
+
+    async fn walk(
+        &self,
+        request: Request<Incoming>,
+        caller: &ConnectionInfo,
+    ) -> Result<(&'static str, Response<Body>), Refusal> {
+        let (head, body) = request.into_parts();
+        let (upstream, target) = {
+            let table = self.upstreams.table();
+            let admitted = admit(&head, &table)?;
+            (admitted.upstream().clone(), admitted.into_path_and_query())
+        };
+        if head.method == Method::GET {
+            return Ok(self.get(&upstream, &head, target, caller).await);
+        }
+        let body = self.bodies.read(&head.headers, body).await?;
+        let (bytes, _share) = body.into_parts();
+        let signatures = head.headers.get_all(SIGNATURE).iter().map(HeaderValue::as_bytes);
+        let proved = prove(upstream.secrets.as_ref(), signatures, bytes).map_err(|error| {
+            tracing::warn!(upstream = %upstream.name, caller = %caller.peer.ip(), %error, "signature refused");
+            match error {
+                SignatureError::Missing => Refusal::SignatureMissing,
+                _ => Refusal::SignatureWrong,
+            }
+        })?;
+        match upstream.settings.mode {
+            Mode::Store => {
+                self.store(&upstream, &head, target, proved, caller).await?;
+                Ok(("store", Response::new(Body::empty())))
+            }
+            Mode::Relay => {
+                let headers = relayed_headers(&head.headers, caller);
+                Ok(("relay", pass_on(&upstream, Method::POST, target, headers, proved.into_body()).await))
+            }
+        }
+    }
+
+    async fn get(
+        &self,
+        upstream: &Upstream,
+        head: &request::Parts,
+        target: PathAndQuery,
+        caller: &ConnectionInfo,
+    ) -> (&'static str, Response<Body>) {
+        if upstream.verify_tokens.is_empty() {
+            let headers = relayed_headers(&head.headers, caller);
+            return ("relay", pass_on(upstream, Method::GET, target, headers, Bytes::new()).await);
+        }
+        let query = target.query().unwrap_or_default();
+        let answer = waypost_whatsapp::answer(query.as_bytes(), &upstream.verify_tokens);
+        ("handshake", handshake(answer))
+    }
+
+    async fn store(
+        &self,
+        upstream: &Upstream,
+        head: &request::Parts,
+        target: PathAndQuery,
+        proved: Proved,
+        caller: &ConnectionInfo,
+    ) -> Result<(), Refusal> {
+        let arrival = Arrival {
+            source: upstream.name.clone(),
+            scope: format!("{}{}", upstream.name, target.path()).into(),
+            target: target.to_string(),
+            headers: stored_headers(&head.headers, caller),
+            proved,
+        };
+        self.intake.accept(arrival, &upstream.destination).await.map(|_| ()).map_err(|error| {
+            tracing::error!(upstream = %upstream.name, %error, code = error.code(), "not accepted; the caller is told 503 and will repeat it");
+            Refusal::NotStored
+        })
+    }
+}
+
+async fn pass_on(
+    upstream: &Upstream,
+    method: Method,
+    target: PathAndQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    let deadline = upstream.settings.delivery.timeout;
+    let relayed = relay(&upstream.endpoint, method, target, headers, body, deadline).await;
+    if let Some((failure, detail)) = relayed.failure {
+        tracing::warn!(upstream = %upstream.name, code = failure.code(), detail, "not relayed");
+    }
+    relayed.response
+}
+
+/// The handshake's answer: the challenge as plain text, or why not.
+fn handshake(answer: HandshakeAnswer) -> Response<Body> {
+    let challenge = match answer {
+        HandshakeAnswer::Challenge(challenge) => challenge,
+        HandshakeAnswer::WrongToken => return Refusal::TokenWrong.response(),
+        HandshakeAnswer::Malformed => return Refusal::HandshakeMalformed.response(),
+    };
+    let mut response = Response::new(Body::full(challenge));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

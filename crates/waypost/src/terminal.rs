@@ -1,0 +1,26 @@
+//! What commands say: results on standard output, complaints on standard error. A reader that went
+//! away is no reason to fail.
+
+use std::io::{IsTerminal, Write};
+
+/// Prints a line of result.
+pub(crate) fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Prints a line of result as it is, without ending it.
+pub(crate) fn say_raw(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Prints a complaint.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "waypost: {line}");
+}
+
+/// Whether a person is likely to be reading the results.
+pub(crate) fn is_person() -> bool {
+    std::io::stdout().is_terminal()
+}
