@@ -1,1 +1,153 @@
-//! placeholder
+//! Where what was acknowledged is kept.
+//!
+//! **The promise:** when [`Store::accept`] returns, the request, its events, their identity keys and
+//! what is owed for them are on disk and synced, all or none; when it fails, nothing of them is. What
+//! [`Store::settle`] returned for is settled. A crash at any moment loses nothing that was returned.
+//!
+//! The seam is this one enum. Its methods are the domain's transitions, each one transaction, each
+//! with a parameter struct and with time passed in; no SQL, row or connection is seen through it. A
+//! meaning exists only if the [`conformance`] suite tests it, on every engine alike.
+
+pub mod conformance;
+mod error;
+mod params;
+mod sqlite;
+
+use std::sync::Arc;
+
+use waypost_domain::{Clock, DeliveryId, EventId, RequestId};
+
+pub use error::{OpenError, StoreError};
+pub use params::{
+    Accept, Accepted, AttemptRecord, Covers, DeliveryRecord, EventFilter, EventList, EventRecord,
+    NewDelivery, NewEvent, OwedDelivery, OwedPage, Page, RequestBody, RequestRecord, Settled, Settlement,
+    StoreOptions, StoreStats, UpstreamRecord, WriterStats,
+};
+pub use sqlite::SqliteStore;
+
+/// A store of one of the known engines. Cheap to clone; all clones are the same store.
+///
+/// The methods need a tokio runtime only in that they are async; the work is done by the store's own
+/// threads. A caller that stops waiting (drops the future) for a write does not know whether the
+/// write happened; what was not yet begun is left undone.
+#[derive(Clone)]
+pub enum Store {
+    /// One file, in the process.
+    Sqlite(SqliteStore),
+}
+
+/// Hands a call to the engine at hand.
+macro_rules! engine {
+    ($store:expr, $engine:ident => $call:expr) => {
+        match $store {
+            Store::Sqlite($engine) => $call,
+        }
+    };
+}
+
+impl Store {
+    /// Opens the store, making what is missing: directories and files that only the owner can read. Brings
+    /// an older schema up to date, after copying the file.
+    pub fn open(options: StoreOptions, clock: Clock) -> Result<Self, OpenError> {
+        SqliteStore::open(options, clock).map(Self::Sqlite)
+    }
+
+    /// Keeps a request with its events and what is owed for them, all or none, synced on return.
+    ///
+    /// Refused with [`StoreError::Busy`] at once while too much waits for the disk. An event whose key was
+    /// accepted in the same scope within the dedupe window, in an earlier request or earlier in this one, is
+    /// kept as a repeat and owed to nobody; a request of repeats alone is kept without its body.
+    pub async fn accept(&self, accept: Accept) -> Result<Accepted, StoreError> {
+        engine!(self, engine => engine.accept(accept).await)
+    }
+
+    /// Records an attempt and what follows from it, synced on return. Concurrent calls share a commit.
+    ///
+    /// Never refused for load: it waits its turn. Where the delivery is no longer owed (an operator
+    /// discarded it while the attempt was in flight), the attempt is recorded and nothing else changes.
+    pub async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
+        engine!(self, engine => engine.settle(vec![settlement]).await)
+    }
+
+    /// Does what [`Store::settle`] does for each in order. On an error those before it may be settled.
+    pub async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<(), StoreError> {
+        engine!(self, engine => engine.settle(settlements).await)
+    }
+
+    /// A page of what is owed to a destination, in order of acceptance, due or not.
+    pub async fn owed(&self, page: OwedPage) -> Result<Vec<OwedDelivery>, StoreError> {
+        engine!(self, engine => engine.owed(page).await)
+    }
+
+    /// The destinations that are owed something.
+    pub async fn owed_destinations(&self) -> Result<Vec<Arc<str>>, StoreError> {
+        engine!(self, engine => engine.owed_destinations().await)
+    }
+
+    /// What an attempt needs of a request; `None` if it is unknown or its body is not kept.
+    pub async fn request_body(&self, request: RequestId) -> Result<Option<RequestBody>, StoreError> {
+        engine!(self, engine => engine.request_body(request).await)
+    }
+
+    /// A request as kept.
+    pub async fn request(&self, request: RequestId) -> Result<Option<RequestRecord>, StoreError> {
+        engine!(self, engine => engine.request(request).await)
+    }
+
+    /// An event as kept.
+    pub async fn event(&self, event: EventId) -> Result<Option<EventRecord>, StoreError> {
+        engine!(self, engine => engine.event(event).await)
+    }
+
+    /// The events that a filter admits, the newest first. One call does a bounded amount of work, so that a
+    /// page may end short of its limit, even empty, with more to come: see [`EventList::next`].
+    pub async fn events(&self, filter: EventFilter, page: Page) -> Result<EventList, StoreError> {
+        engine!(self, engine => engine.events(filter, page).await)
+    }
+
+    /// The attempts at a delivery, the first one first; the latest 1,000.
+    pub async fn attempts(&self, delivery: DeliveryId) -> Result<Vec<AttemptRecord>, StoreError> {
+        engine!(self, engine => engine.attempts(delivery).await)
+    }
+
+    /// The deliveries that a request gave rise to, in order of acceptance.
+    pub async fn deliveries_of_request(&self, request: RequestId) -> Result<Vec<DeliveryRecord>, StoreError> {
+        engine!(self, engine => engine.deliveries_of_request(request).await)
+    }
+
+    /// Keeps an upstream; one of the same host is replaced.
+    pub async fn upstream_put(&self, upstream: UpstreamRecord) -> Result<(), StoreError> {
+        engine!(self, engine => engine.upstream_put(upstream).await)
+    }
+
+    /// Forgets an upstream. False if there was none.
+    pub async fn upstream_delete(&self, host: &str) -> Result<bool, StoreError> {
+        engine!(self, engine => engine.upstream_delete(host).await)
+    }
+
+    /// The upstreams made at run time, by host.
+    pub async fn upstreams(&self) -> Result<Vec<UpstreamRecord>, StoreError> {
+        engine!(self, engine => engine.upstreams().await)
+    }
+
+    /// What the store holds. Its cost grows with the number of destinations, not with what is owed.
+    pub async fn stats(&self) -> Result<StoreStats, StoreError> {
+        engine!(self, engine => engine.stats().await)
+    }
+
+    /// How the writer is doing. Costs nothing.
+    pub fn writer_stats(&self) -> WriterStats {
+        engine!(self, engine => engine.writer_stats())
+    }
+
+    /// Whether the store can write now: a small write, committed and synced.
+    pub async fn probe_write(&self) -> Result<(), StoreError> {
+        engine!(self, engine => engine.probe_write().await)
+    }
+
+    /// Finishes what was taken in, folds the log into the file and closes both. Later calls fail with
+    /// [`StoreError::Closed`]. Dropping the last clone instead loses nothing that was answered.
+    pub async fn close(&self) {
+        engine!(self, engine => engine.close().await)
+    }
+}

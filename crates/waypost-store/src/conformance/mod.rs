@@ -1,0 +1,144 @@
+//! What every engine promises, written once and run on each.
+//!
+//! A case is an async function that is given a [`Subject`]: a place for one store and a way to open it
+//! there, again and again. [`conformance_suite!`](crate::conformance_suite) makes a test of every case; an
+//! engine's own tests call it once.
+
+#![expect(clippy::unwrap_used, reason = "a suite of tests: where a promise is broken, it panics")]
+#![expect(missing_docs, reason = "a case is documented by its name, which is the promise")]
+
+pub mod accepting;
+pub mod finding;
+pub mod living;
+pub mod repeats;
+mod samples;
+pub mod settling;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use waypost_domain::limits::{DEDUPE_WINDOW, WRITER_QUEUE_BYTES_MAX, WRITER_QUEUE_MAX};
+use waypost_domain::{Clock, UnixMillis};
+
+use crate::Store;
+
+/// How a case wants a store to be opened.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    pub clock: Clock,
+    pub queue_max: usize,
+    pub queue_bytes_max: usize,
+    pub dedupe_window: Duration,
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        Self {
+            clock: Clock::manual(NOON),
+            queue_max: WRITER_QUEUE_MAX,
+            queue_bytes_max: WRITER_QUEUE_BYTES_MAX,
+            dedupe_window: DEDUPE_WINDOW,
+        }
+    }
+}
+
+/// The moment at which cases begin.
+pub const NOON: UnixMillis = UnixMillis(1_795_262_400_000);
+
+/// A place for one store.
+#[derive(Debug)]
+pub struct Subject {
+    place: PathBuf,
+    open: fn(&Path, Opening) -> Store,
+}
+
+impl Subject {
+    /// A store at `place`, which is empty, opened by `open`.
+    pub fn new(place: &Path, open: fn(&Path, Opening) -> Store) -> Self {
+        Self { place: place.to_owned(), open }
+    }
+
+    /// Opens it; all earlier handles must be gone.
+    pub fn open(&self) -> Store {
+        self.open_with(Opening::default())
+    }
+
+    /// Opens it in another way.
+    pub fn open_with(&self, opening: Opening) -> Store {
+        (self.open)(&self.place, opening)
+    }
+}
+
+/// Makes a test of every case. `$open` is a `fn(&Path, Opening) -> Store`; `tempfile` must be in reach.
+#[macro_export]
+macro_rules! conformance_suite {
+    ($open:path) => {
+        $crate::conformance_suite! { @room $open, accepting:
+            what_was_accepted_is_kept_byte_for_byte
+            identifiers_follow_the_order_of_acceptance
+            any_content_is_kept
+            nothing_of_a_refused_request_is_kept
+            a_request_without_events_is_kept_and_owed_to_nobody
+            concurrent_accepts_share_commits
+            a_full_queue_refuses_at_once_and_recovers
+            too_many_bytes_waiting_refuse_at_once_and_recover
+            settlements_are_not_refused_while_accepts_are
+            an_accept_that_nobody_awaits_does_no_harm
+        }
+        $crate::conformance_suite! { @room $open, repeats:
+            a_repeat_is_owed_to_nobody
+            of_many_at_once_exactly_one_is_new
+            a_key_twice_in_one_request_is_new_once
+            a_partly_new_request_is_owed_whole
+            only_new_events_are_owed_by_themselves
+            scopes_do_not_see_each_other
+            after_the_window_a_key_is_new_again
+            events_that_are_not_once_never_repeat
+            keys_without_a_message_id_repeat_as_well
+            repeats_are_known_after_reopening
+        }
+        $crate::conformance_suite! { @room $open, settling:
+            what_is_owed_is_paged_in_order_of_acceptance
+            an_owed_delivery_keeps_all_that_the_scheduler_needs
+            a_delivered_one_is_owed_no_more
+            a_retry_is_owed_later_and_counted
+            a_dead_one_is_kept_with_its_attempts
+            once_overtaken_always_overtaken
+            a_late_settlement_is_recorded_and_changes_nothing
+            a_settlement_of_nothing_fails_alone
+            many_settlements_go_at_once
+            attempts_read_back
+            destinations_and_counts_follow
+        }
+        $crate::conformance_suite! { @room $open, finding:
+            an_event_is_found_by_its_message_id
+            every_filter_admits_what_it_names_and_no_more
+            conditions_on_deliveries_hold_of_one_delivery
+            pages_cover_everything_once_the_newest_first
+            a_time_range_is_exact_even_where_the_clock_stepped_back
+            sparse_matches_are_reached_by_going_on
+            dead_letters_are_found_among_many
+            unknown_things_are_absent
+        }
+        $crate::conformance_suite! { @room $open, living:
+            what_was_answered_is_there_after_reopening
+            identifiers_never_go_back
+            upstreams_are_kept_replaced_and_forgotten
+            a_probe_is_a_write
+            closing_finishes_what_was_taken_in
+            a_closed_store_says_so
+        }
+    };
+    (@room $open:path, $room:ident: $($case:ident)+) => {
+        mod $room {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let place = tempfile::tempdir().unwrap();
+                    let subject = $crate::conformance::Subject::new(place.path(), $open);
+                    $crate::conformance::$room::$case(&subject).await;
+                }
+            )+
+        }
+    };
+}

@@ -1,0 +1,158 @@
+//! Requests to accept and attempts to settle, composed for the cases.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use waypost_domain::{AttemptTiming, DeliveryId, HeaderBlock, Lane, Lanes, Priority, UnixMillis};
+
+use super::NOON;
+use crate::{
+    Accept, AttemptRecord, Covers, EventFilter, EventRecord, NewDelivery, NewEvent, OwedDelivery, OwedPage,
+    Page, Settled, Settlement, Store,
+};
+
+/// A text message.
+pub(super) fn message(wamid: &str) -> NewEvent {
+    NewEvent {
+        kind: "message",
+        class: "message",
+        field: "messages".into(),
+        r#type: "text".into(),
+        phone_number_id: Some("204817163050918".into()),
+        display_phone_number: Some("4930555010".into()),
+        waba_id: Some("310298874421907".into()),
+        conversation: Some("204817163050918:4915555017".into()),
+        wamid: Some(wamid.into()),
+        key: format!("msg:204817163050918:{wamid}").into(),
+        occurred_at: Some(UnixMillis(NOON.0 - 2_000)),
+        once: true,
+    }
+}
+
+/// A status of a message.
+pub(super) fn status(wamid: &str, status: &str) -> NewEvent {
+    NewEvent {
+        kind: "status",
+        r#type: status.into(),
+        key: format!("st:204817163050918:{wamid}:{status}:").into(),
+        ..message(wamid)
+    }
+}
+
+/// An account-level change: no message, no conversation.
+pub(super) fn account_change(key: &str) -> NewEvent {
+    NewEvent {
+        kind: "account",
+        class: "operational",
+        field: "account_update".into(),
+        r#type: "".into(),
+        phone_number_id: None,
+        display_phone_number: None,
+        conversation: None,
+        wamid: None,
+        occurred_at: None,
+        key: key.into(),
+        ..message("")
+    }
+}
+
+/// The whole request, owed to a destination.
+pub(super) fn whole(destination: &str) -> NewDelivery {
+    NewDelivery {
+        destination: destination.into(),
+        covers: Covers::Request,
+        lanes: [Lane::of("204817163050918:4915555017")].into_iter().collect(),
+        priority: Priority::Message,
+    }
+}
+
+/// One event, owed to a destination.
+pub(super) fn single(destination: &str, place: u32) -> NewDelivery {
+    NewDelivery { covers: Covers::Event(place), lanes: Lanes::NONE, ..whole(destination) }
+}
+
+/// A request with these events, owed whole to `inbox`.
+pub(super) fn request(events: impl Into<Vec<NewEvent>>) -> Accept {
+    let mut headers = HeaderBlock::new();
+    headers.push("content-type", b"application/json");
+    headers.push("x-hub-signature-256", b"sha256=5f\xff");
+    Accept {
+        source: "acme".into(),
+        scope: "acme".into(),
+        received_at: NOON,
+        target: "/webhooks/whatsapp/%2B4930555010?a=b%20c".to_owned(),
+        headers,
+        body: b"{\"object\":\"whatsapp_business_account\"}\0\xff"[..].into(),
+        body_sha256: [7; 32],
+        proved_by: Some("current".into()),
+        events: events.into(),
+        deliveries: vec![whole("inbox")],
+    }
+}
+
+/// An attempt that the receiver answered with 200.
+pub(super) fn success() -> AttemptRecord {
+    AttemptRecord {
+        at: UnixMillis(NOON.0 + 30),
+        timing: AttemptTiming {
+            resolve: Some(Duration::from_micros(310)),
+            connect: Some(Duration::from_micros(1_207)),
+            tls: None,
+            first_byte: Some(Duration::from_micros(15_003)),
+            total: Duration::from_millis(20),
+        },
+        address: Some(SocketAddr::from(([192, 0, 2, 41], 443))),
+        status: Some(200),
+        code: "".into(),
+        excerpt: Vec::new(),
+    }
+}
+
+/// An attempt that failed.
+pub(super) fn failure(code: &str, status: Option<u16>) -> AttemptRecord {
+    AttemptRecord { status, code: code.into(), excerpt: b"<h1>no\xff".to_vec(), ..success() }
+}
+
+pub(super) fn delivered(delivery: DeliveryId) -> Settlement {
+    Settlement { delivery, settled: Settled::Delivered, overtaken: false, attempt: success() }
+}
+
+pub(super) fn retry(delivery: DeliveryId, due_at: UnixMillis) -> Settlement {
+    let attempt = failure("connect_refused", None);
+    Settlement { delivery, settled: Settled::Retry { due_at }, overtaken: false, attempt }
+}
+
+pub(super) fn dead(delivery: DeliveryId) -> Settlement {
+    let attempt = failure("receiver_refused", Some(410));
+    Settlement { delivery, settled: Settled::Dead, overtaken: false, attempt }
+}
+
+/// Everything owed to a destination.
+pub(super) async fn owed(store: &Store, destination: &str) -> Vec<OwedDelivery> {
+    let page = OwedPage { destination: destination.into(), after: None, limit: 10_000 };
+    store.owed(page).await.unwrap()
+}
+
+/// The first page of what a filter admits; fails if it does not hold all.
+pub(super) async fn all(store: &Store, filter: EventFilter) -> Vec<EventRecord> {
+    let list = store.events(filter, Page { before: None, limit: 1_000 }).await.unwrap();
+    assert_eq!(list.next, None);
+    list.events
+}
+
+/// Runs many futures on tasks of their own and awaits them all, in order.
+pub(super) async fn together<T: Send + 'static>(
+    futures: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
+    let tasks: Vec<_> = futures.into_iter().map(tokio::spawn).collect();
+    let mut results = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        results.push(task.await.unwrap());
+    }
+    results
+}
+
+pub(super) fn name(text: &str) -> Arc<str> {
+    text.into()
+}

@@ -1,0 +1,349 @@
+//! What goes in and out of the store: one struct for each thing that is asked or told.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use waypost_domain::{
+    AttemptTiming, DeliveryId, DeliveryState, EventId, HeaderBlock, Lanes, Priority, RequestId, UnixMillis,
+};
+
+/// One request to be kept, with what happened in it and who is owed it.
+#[derive(Debug)]
+pub struct Accept {
+    /// The name of the source (or upstream) it came to.
+    pub source: Arc<str>,
+    /// Within which identity keys are compared: the callback address. Never shared by two sources.
+    pub scope: Arc<str>,
+    /// When it came.
+    pub received_at: UnixMillis,
+    /// The path and query for the receiver, byte for byte.
+    pub target: String,
+    /// The headers that go along with every attempt.
+    pub headers: HeaderBlock,
+    /// The body, byte for byte.
+    pub body: Bytes,
+    /// SHA-256 of the body.
+    pub body_sha256: [u8; 32],
+    /// The label of the app secret that proved it, where one did.
+    pub proved_by: Option<Arc<str>>,
+    /// What happened in it, in order. A request without any is kept with its body and owed to nobody.
+    pub events: Vec<NewEvent>,
+    /// Who is owed it. An entry counts only if something that it covers is new.
+    pub deliveries: Vec<NewDelivery>,
+}
+
+/// One event of a request that is being accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    /// The surface's word: `message`, `status`, …
+    pub kind: &'static str,
+    /// `message` or `operational`.
+    pub class: &'static str,
+    /// Meta's field name.
+    pub field: Box<str>,
+    /// `text`, `delivered`, `connect`, …
+    pub r#type: Box<str>,
+    /// The number's id at Meta.
+    pub phone_number_id: Option<Box<str>>,
+    /// The number as people write it.
+    pub display_phone_number: Option<Box<str>>,
+    /// The WhatsApp Business Account.
+    pub waba_id: Option<Box<str>>,
+    /// Phone number id and contact.
+    pub conversation: Option<Box<str>>,
+    /// The message's id at Meta.
+    pub wamid: Option<Box<str>>,
+    /// The readable identity key. Events with equal keys have equal `wamid`s.
+    pub key: Box<str>,
+    /// Meta's own time.
+    pub occurred_at: Option<UnixMillis>,
+    /// Whether a second event with the same key in the same scope is a duplicate. False for
+    /// Meta's dashboard tests, whose ids never change, and for events without an identity.
+    pub once: bool,
+}
+
+/// What a new delivery carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Covers {
+    /// The whole request, owed if any of its events is new.
+    Request,
+    /// One event, by its place in [`Accept::events`], owed if it is new.
+    Event(u32),
+}
+
+/// One delivery that a request gives rise to.
+#[derive(Debug, Clone)]
+pub struct NewDelivery {
+    /// The destination's name.
+    pub destination: Arc<str>,
+    /// What it carries.
+    pub covers: Covers,
+    /// What it waits for.
+    pub lanes: Lanes,
+    /// How urgent it is.
+    pub priority: Priority,
+}
+
+/// What became of an [`Accept`].
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// The request's identifier.
+    pub request: RequestId,
+    /// For each event in order: its identifier, and the earlier event it repeats, if any.
+    pub events: Vec<(EventId, Option<EventId>)>,
+    /// The deliveries that are now owed, in order of acceptance.
+    pub owed: Vec<OwedDelivery>,
+}
+
+impl Accepted {
+    /// Whether every event had been accepted before.
+    pub fn is_duplicate(&self) -> bool {
+        !self.events.is_empty() && self.events.iter().all(|(_, repeats)| repeats.is_some())
+    }
+}
+
+/// A delivery that is owed: all that the scheduler needs to know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwedDelivery {
+    /// Its identifier; order of identifiers is order of acceptance.
+    pub id: DeliveryId,
+    /// The request it belongs to.
+    pub request: RequestId,
+    /// The event it carries, or `None` for the whole request.
+    pub event: Option<EventId>,
+    /// The name of its destination.
+    pub destination: Arc<str>,
+    /// What it waits for.
+    pub lanes: Lanes,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Failed attempts so far, since acceptance or the last replay.
+    pub attempts: u32,
+    /// Not to be attempted before.
+    pub due_at: UnixMillis,
+    /// When its request was accepted: the schedule counts from here.
+    pub accepted_at: UnixMillis,
+    /// Whether later deliveries of its lanes have gone before it.
+    pub overtaken: bool,
+}
+
+/// Which owed deliveries to read.
+#[derive(Debug, Clone)]
+pub struct OwedPage {
+    /// Of this destination.
+    pub destination: Arc<str>,
+    /// Only those after this one, in order of acceptance.
+    pub after: Option<DeliveryId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// What an attempt needs of a request: the bytes as they came.
+#[derive(Debug, Clone)]
+pub struct RequestBody {
+    /// The path and query for the receiver.
+    pub target: String,
+    /// The headers that go along.
+    pub headers: HeaderBlock,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// What became of a delivery in an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// The receiver has it.
+    Delivered,
+    /// It is due again.
+    Retry {
+        /// Not before.
+        due_at: UnixMillis,
+    },
+    /// It will not be tried again by itself.
+    Dead,
+}
+
+/// An attempt and what follows from it, written in one transaction.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    /// The delivery that was attempted.
+    pub delivery: DeliveryId,
+    /// What follows.
+    pub settled: Settled,
+    /// Whether its lanes have stepped over it. Never unset once set.
+    pub overtaken: bool,
+    /// The attempt itself.
+    pub attempt: AttemptRecord,
+}
+
+/// One attempt, as kept. Durations are kept to the microsecond.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// When it began.
+    pub at: UnixMillis,
+    /// Where its time went.
+    pub timing: AttemptTiming,
+    /// The address spoken to.
+    pub address: Option<SocketAddr>,
+    /// The receiver's HTTP status, where it answered.
+    pub status: Option<u16>,
+    /// The stable error code; empty for a success.
+    pub code: Box<str>,
+    /// The first bytes of the receiver's answer, at most
+    /// [`waypost_domain::limits::RESPONSE_EXCERPT_BYTES_MAX`]; none are kept for a success.
+    pub excerpt: Vec<u8>,
+}
+
+/// A page of a list: the newest first, at most `limit`, only those before `before`.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// Only what is older than this event.
+    pub before: Option<EventId>,
+    /// At most so many; the store reads no more than 1,000.
+    pub limit: usize,
+}
+
+/// Which events to list. Conditions that are set must all hold.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Of this source.
+    pub source: Option<String>,
+    /// With a delivery to this destination.
+    pub destination: Option<String>,
+    /// With a delivery in this state.
+    pub state: Option<DeliveryState>,
+    /// Of this conversation.
+    pub conversation: Option<String>,
+    /// With this message id.
+    pub wamid: Option<String>,
+    /// Of this number: its id at Meta or as people write it.
+    pub number: Option<String>,
+    /// Of this kind.
+    pub kind: Option<String>,
+    /// With an attempt that ended with this error code or HTTP status.
+    pub code: Option<String>,
+    /// Received at this moment or later.
+    pub since: Option<UnixMillis>,
+    /// Received before this moment.
+    pub until: Option<UnixMillis>,
+}
+
+/// A page of events.
+#[derive(Debug, Clone)]
+pub struct EventList {
+    /// The events, the newest first.
+    pub events: Vec<EventRecord>,
+    /// What to set as [`Page::before`] for what comes after; `None` if nothing does.
+    pub next: Option<EventId>,
+}
+
+/// An event as kept, with where its deliveries stand.
+#[derive(Debug, Clone)]
+pub struct EventRecord {
+    /// Its identifier.
+    pub id: EventId,
+    /// The request it came in.
+    pub request: RequestId,
+    /// The source it came to.
+    pub source: Arc<str>,
+    /// When its request was received.
+    pub received_at: UnixMillis,
+    /// The earlier event it repeats, if it is a duplicate.
+    pub repeats: Option<EventId>,
+    /// What was read from the payload.
+    pub event: NewEvent,
+    /// What is owed, or was, for it (deliveries of its whole request included).
+    pub deliveries: Vec<DeliveryRecord>,
+}
+
+/// A delivery as kept.
+#[derive(Debug, Clone)]
+pub struct DeliveryRecord {
+    /// What the scheduler knows of it; `due_at` matters only while it is owed.
+    pub owed: OwedDelivery,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// When it left the owed state.
+    pub settled_at: Option<UnixMillis>,
+    /// The error code of its last attempt, empty for a success or none.
+    pub last_code: Box<str>,
+    /// The HTTP status of its last attempt.
+    pub last_status: Option<u16>,
+}
+
+/// A request as kept, without its body.
+#[derive(Debug, Clone)]
+pub struct RequestRecord {
+    /// Its identifier.
+    pub id: RequestId,
+    /// The source it came to.
+    pub source: Arc<str>,
+    /// When it came.
+    pub received_at: UnixMillis,
+    /// The path and query for the receiver.
+    pub target: String,
+    /// SHA-256 of the body.
+    pub body_sha256: [u8; 32],
+    /// Length of the body in bytes.
+    pub body_bytes: u64,
+    /// Whether the body is still kept. A complete duplicate's body is not: the first copy's is.
+    pub body_kept: bool,
+    /// The label of the app secret that proved it.
+    pub proved_by: Option<String>,
+}
+
+/// An upstream made at run time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamRecord {
+    /// Its host, as on the allow-list.
+    pub host: String,
+    /// Everything else about it, in the binary's own form.
+    pub settings: String,
+    /// When it was made.
+    pub created_at: UnixMillis,
+}
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The database file.
+    pub path: std::path::PathBuf,
+    /// Connections for reading.
+    pub readers: usize,
+    /// Accepts and settlements that may wait for the writer.
+    pub queue_max: usize,
+    /// Bytes of bodies that may wait for the writer.
+    pub queue_bytes_max: usize,
+    /// How long a repeat of an identity key is suppressed.
+    pub dedupe_window: Duration,
+}
+
+/// What the store holds, for `/metrics` and the scheduler's start.
+#[derive(Debug, Clone, Default)]
+pub struct StoreStats {
+    /// Owed deliveries and the oldest one's acceptance, by destination.
+    pub owed: Vec<(Arc<str>, u64, UnixMillis)>,
+    /// Dead deliveries by destination.
+    pub dead: Vec<(Arc<str>, u64)>,
+    /// Size of the database file and its log.
+    pub file_bytes: u64,
+}
+
+/// How the writer is doing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WriterStats {
+    /// Operations waiting now.
+    pub queue: usize,
+    /// Commits so far.
+    pub commits: u64,
+    /// Operations committed so far.
+    pub operations: u64,
+    /// Commits that failed and were undone.
+    pub failures: u64,
+    /// Time spent in commits so far.
+    pub commit_time: Duration,
+    /// Whether the last commit succeeded.
+    pub healthy: bool,
+}

@@ -1,0 +1,69 @@
+//! Connections to the file, each set up for its part.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+/// Page cache of the connection that writes. Random keys are inserted into one tree: the more of it is
+/// at hand, the fewer pages are read back.
+const WRITER_CACHE_KIB: i64 = 24 * 1024;
+/// Page cache of every other connection.
+const READER_CACHE_KIB: i64 = 1024;
+/// How long a write waits for another program that writes to the file, such as an operator's shell.
+pub(super) const WRITE_WAIT_MAX: Duration = Duration::from_secs(1);
+/// What the log's file is cut back to when it starts over.
+pub(super) const LOG_KEPT_BYTES: i64 = 64 * 1024 * 1024;
+
+/// The one connection that writes.
+pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    common(&conn)?;
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    // NORMAL would forget what was acknowledged when the power fails.
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    conn.pragma_update(None, "journal_size_limit", LOG_KEPT_BYTES)?;
+    conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    Ok(conn)
+}
+
+/// A connection that folds the log into the file.
+pub(super) fn checkpointer(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    common(&conn)?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    Ok(conn)
+}
+
+/// A connection that only reads.
+pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    common(&conn)?;
+    conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    Ok(conn)
+}
+
+/// A connection to a file that is being written as a copy.
+pub(super) fn plain(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+}
+
+fn common(conn: &Connection) -> rusqlite::Result<()> {
+    conn.busy_timeout(WRITE_WAIT_MAX)?;
+    // The file is only data: nothing in its schema may run.
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")
+}

@@ -1,0 +1,41 @@
+//! What SQLite says, in the store's words.
+
+use std::path::Path;
+
+use rusqlite::ErrorCode;
+
+use crate::StoreError;
+
+/// Below this much free space a failure to write is taken for a full disk: SQLite's shared index reports
+/// a lack of space as a general failure.
+const NEARLY_FULL_BYTES: u64 = 1024 * 1024;
+
+/// The store's error for SQLite's. `path` is where free space is looked at.
+pub(super) fn store_error(error: &rusqlite::Error, path: &Path) -> StoreError {
+    let rusqlite::Error::SqliteFailure(failure, _) = error else {
+        return StoreError::Corrupt(error.to_string());
+    };
+    match failure.code {
+        ErrorCode::DiskFull => StoreError::Full,
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => StoreError::ReadOnly,
+        ErrorCode::SystemIoFailure | ErrorCode::CannotOpen if nearly_full(path) => StoreError::Full,
+        ErrorCode::SystemIoFailure
+        | ErrorCode::CannotOpen
+        | ErrorCode::DatabaseBusy
+        | ErrorCode::DatabaseLocked
+        | ErrorCode::FileLockingProtocolFailed
+        | ErrorCode::OutOfMemory
+        | ErrorCode::OperationInterrupted => StoreError::Disk(error.to_string()),
+        _ => StoreError::Corrupt(error.to_string()),
+    }
+}
+
+/// Whether the fault lies with the disk, so that every operation would meet it, and not with one operation.
+pub(super) fn is_the_disks(error: &StoreError) -> bool {
+    matches!(error, StoreError::Full | StoreError::ReadOnly | StoreError::Disk(_))
+}
+
+fn nearly_full(path: &Path) -> bool {
+    rustix::fs::statvfs(path)
+        .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < NEARLY_FULL_BYTES)
+}

@@ -1,0 +1,98 @@
+//! Numbers that the threads tell each other and the world, without a lock.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::thread::Thread;
+use std::time::Duration;
+
+use super::checkpoint::FOLD_PAGES;
+use crate::WriterStats;
+
+#[derive(Default)]
+pub(super) struct Gauges {
+    commits: AtomicU64,
+    operations: AtomicU64,
+    failures: AtomicU64,
+    commit_time_ns: AtomicU64,
+    unhealthy: AtomicBool,
+    /// Pages in the log since it last started over.
+    log_pages: AtomicU32,
+    /// How many of them are in the file as well.
+    folded_pages: AtomicU32,
+    restart_wanted: AtomicBool,
+    checkpointer: OnceLock<Thread>,
+}
+
+impl Gauges {
+    pub(super) fn committed(&self, operations: usize, took: Duration) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.operations.fetch_add(operations as u64, Ordering::Relaxed);
+        let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.commit_time_ns.fetch_add(took_ns, Ordering::Relaxed);
+        self.unhealthy.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.unhealthy.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn stats(&self, queue: usize) -> WriterStats {
+        WriterStats {
+            queue,
+            commits: self.commits.load(Ordering::Relaxed),
+            operations: self.operations.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+            commit_time: Duration::from_nanos(self.commit_time_ns.load(Ordering::Relaxed)),
+            healthy: !self.unhealthy.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The checkpointer says where to wake it.
+    pub(super) fn checkpointer_is(&self, thread: Thread) {
+        let _ = self.checkpointer.set(thread);
+    }
+
+    pub(super) fn wake_checkpointer(&self) {
+        if let Some(thread) = self.checkpointer.get() {
+            thread.unpark();
+        }
+    }
+
+    /// The writer tells how long the log is, after each commit.
+    pub(super) fn log_is(&self, pages: u32) {
+        self.log_pages.store(pages, Ordering::Release);
+        if self.unfolded() >= FOLD_PAGES {
+            self.wake_checkpointer();
+        }
+    }
+
+    pub(super) fn log_pages(&self) -> u32 {
+        self.log_pages.load(Ordering::Acquire)
+    }
+
+    pub(super) fn folded_is(&self, pages: u32) {
+        self.folded_pages.store(pages, Ordering::Release);
+    }
+
+    /// Pages of the log that are not in the file yet.
+    pub(super) fn unfolded(&self) -> u32 {
+        self.log_pages().saturating_sub(self.folded_pages.load(Ordering::Acquire))
+    }
+
+    pub(super) fn want_restart(&self) {
+        self.restart_wanted.store(true, Ordering::Release);
+    }
+
+    pub(super) fn restart_is_wanted(&self) -> bool {
+        self.restart_wanted.load(Ordering::Acquire)
+    }
+
+    /// The writer tells that the log starts over, or that it tried.
+    pub(super) fn restarted(&self) {
+        self.log_pages.store(0, Ordering::Release);
+        self.folded_pages.store(0, Ordering::Release);
+        self.restart_wanted.store(false, Ordering::Release);
+        self.wake_checkpointer();
+    }
+}

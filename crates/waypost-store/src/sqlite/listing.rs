@@ -1,0 +1,259 @@
+//! Listing events: the newest first, with any filter, in a bounded amount of work.
+//!
+//! Events are searched window by window, from the newest down. Where an index knows which events can
+//! match (by message id, by dead deliveries) the windows are just those; else they are all there is.
+//! Every window is a read of its own, so that no search holds the log back.
+
+use rusqlite::types::Value;
+use rusqlite::{Statement, params_from_iter};
+use waypost_domain::{DeliveryState, EventId};
+
+use super::identity::subject_of_wamid;
+use super::numbers::number_of_state;
+use super::reading::{EVENT_COLUMNS, Reading};
+use crate::{EventFilter, EventList, EventRecord, Page, StoreError};
+
+/// Most events of a page.
+const PAGE_MAX: usize = 1_000;
+/// Events that one read looks at.
+const WINDOW_EVENTS: i64 = 2_000;
+/// Reads that one page may take.
+const WINDOWS_MAX: usize = 50;
+/// Entries of an index that one page may look at.
+const ENTRIES_MAX: usize = 2_000;
+
+/// Identifiers from `above` to `below`, neither included.
+#[derive(Clone, Copy)]
+struct Window {
+    above: i64,
+    below: i64,
+}
+
+/// Where to look, the newest first.
+enum Search {
+    /// At these events.
+    Events(std::vec::IntoIter<i64>),
+    /// At the events of these requests, which have the numbers after the request's own.
+    Requests(std::vec::IntoIter<i64>),
+    /// Everywhere below, in so many windows.
+    Everything { below: i64, windows: usize },
+    /// Nowhere further.
+    Done,
+}
+
+impl Reading<'_> {
+    pub(super) fn events(&mut self, filter: &EventFilter, page: Page) -> Result<EventList, StoreError> {
+        let limit = page.limit.clamp(1, PAGE_MAX);
+        let nothing = EventList { events: Vec::new(), next: None };
+        let Some(conditions) = self.conditions(filter)? else { return Ok(nothing) };
+        let Some(range) = self.range(filter, page)? else { return Ok(nothing) };
+        let sql = format!(
+            "SELECT {EVENT_COLUMNS} FROM event e WHERE e.id > ? AND e.id < ? {} ORDER BY e.id DESC LIMIT ?",
+            conditions.sql
+        );
+        let prepared = self.conn.prepare(&sql);
+        let mut statement = self.fault(prepared)?;
+        let (mut search, next) = self.search(filter, range)?;
+        let mut list = EventList { next: next.map(EventId), ..nothing };
+        while let Some(window) = self.next_window(&mut search, range)? {
+            let wanted = limit - list.events.len();
+            let found = self.look(&mut statement, &conditions, window, wanted)?;
+            let full = found.len() >= wanted;
+            list.events.extend(found);
+            if full {
+                list.next = list.events.last().map(|event| event.id);
+                break;
+            }
+            if let Search::Everything { below, windows: 0 } = search {
+                list.next = Some(EventId(below));
+            }
+        }
+        for event in &mut list.events {
+            event.deliveries = self.deliveries_of_event(event.request, event.id)?;
+        }
+        Ok(list)
+    }
+
+    fn look(
+        &mut self,
+        statement: &mut Statement<'_>,
+        conditions: &Conditions,
+        window: Window,
+        limit: usize,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let bounds = [window.above, window.below].map(Value::Integer);
+        let limit = Value::Integer(limit as i64);
+        let values = bounds.iter().chain(&conditions.values).chain([&limit]);
+        self.events_by(statement, params_from_iter(values))
+    }
+
+    /// The identifiers that the page and the filter's times admit.
+    fn range(&mut self, filter: &EventFilter, page: Page) -> Result<Option<Window>, StoreError> {
+        let above = filter.since.map_or(0, |since| EventId::floor(since).0 - 1);
+        let mut below = page.before.map_or(i64::MAX, |before| before.0);
+        if let Some(until) = filter.until {
+            // Where the clock once stepped back, identifiers are ahead of the time of day.
+            let skew = self.conn.query_row("SELECT skew_ms FROM ledger", [], |row| row.get(0));
+            let skew_ms: i64 = self.fault(skew)?;
+            let skew_ms = u64::try_from(skew_ms).unwrap_or(0);
+            let latest = until.plus(std::time::Duration::from_millis(skew_ms.saturating_add(2)));
+            below = below.min(EventId::floor(latest).0);
+        }
+        Ok((above < below).then_some(Window { above, below }))
+    }
+
+    /// Where to look, and below what to go on if the index had more to say.
+    fn search(&mut self, filter: &EventFilter, range: Window) -> Result<(Search, Option<i64>), StoreError> {
+        match (&filter.wamid, filter.state) {
+            (Some(wamid), _) => self.by_wamid(wamid, range),
+            (None, Some(DeliveryState::Dead)) => self.by_dead(range),
+            _ => Ok((Search::Everything { below: range.below, windows: WINDOWS_MAX }, None)),
+        }
+    }
+
+    fn by_wamid(&mut self, wamid: &str, range: Window) -> Result<(Search, Option<i64>), StoreError> {
+        let parameters = [subject_of_wamid(wamid), range.above, range.below, ENTRIES_MAX as i64];
+        let hashed = self.column(
+            "SELECT event FROM identity WHERE subject = ?1 AND key < 0 AND event > ?2 AND event < ?3
+             ORDER BY event DESC LIMIT ?4",
+            parameters,
+        )?;
+        let mut found = self.column(
+            "SELECT key FROM identity WHERE subject = ?1 AND key > max(?2, 0) AND key < ?3
+             ORDER BY key DESC LIMIT ?4",
+            parameters,
+        )?;
+        let cut = [&hashed, &found].into_iter().filter(|ids| ids.len() >= ENTRIES_MAX);
+        let cut = cut.filter_map(|ids| ids.last()).max().copied();
+        found.extend(hashed);
+        found.retain(|id| cut.is_none_or(|cut| *id >= cut));
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        Ok((Search::Events(found.into_iter()), cut))
+    }
+
+    fn by_dead(&mut self, range: Window) -> Result<(Search, Option<i64>), StoreError> {
+        let requests = self.column(
+            "SELECT DISTINCT request FROM delivery INDEXED BY delivery_dead
+             WHERE state = 2 AND request < ?1 ORDER BY request DESC LIMIT ?2",
+            [range.below, ENTRIES_MAX as i64],
+        )?;
+        // All events of a request are above its own number, so that what comes next is below it.
+        let cut = (requests.len() >= ENTRIES_MAX).then(|| requests.last().copied()).flatten();
+        Ok((Search::Requests(requests.into_iter()), cut))
+    }
+
+    fn next_window(&mut self, search: &mut Search, range: Window) -> Result<Option<Window>, StoreError> {
+        let window = match search {
+            Search::Events(ids) => ids.next().map(|id| Window { above: id - 1, below: id + 1 }),
+            Search::Requests(ids) => match ids.next() {
+                Some(request) => {
+                    let count = self.column("SELECT events FROM request WHERE id = ?1", [request])?;
+                    let last = request + count.first().copied().unwrap_or(0);
+                    Some(Window { above: request.max(range.above), below: range.below.min(last + 1) })
+                }
+                None => None,
+            },
+            Search::Everything { windows: 0, .. } | Search::Done => None,
+            Search::Everything { below, windows } => {
+                let window = *below;
+                let lowest = self.column(
+                    "SELECT id FROM event WHERE id > ?1 AND id < ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3",
+                    [range.above, window, WINDOW_EVENTS - 1],
+                )?;
+                match lowest.first() {
+                    Some(&lowest) => {
+                        *below = lowest;
+                        *windows -= 1;
+                        Some(Window { above: lowest - 1, below: window })
+                    }
+                    None => {
+                        *search = Search::Done;
+                        Some(Window { above: range.above, below: window })
+                    }
+                }
+            }
+        };
+        Ok(window)
+    }
+
+    fn column<const N: usize>(&mut self, sql: &str, parameters: [i64; N]) -> Result<Vec<i64>, StoreError> {
+        let found = self.conn.prepare(sql).and_then(|mut statement| {
+            statement.query_map(params_from_iter(parameters), |row| row.get(0)).and_then(Iterator::collect)
+        });
+        self.fault(found)
+    }
+
+    /// The filter as SQL; `None` if it names something that no row has.
+    fn conditions(&mut self, filter: &EventFilter) -> Result<Option<Conditions>, StoreError> {
+        let mut conditions = Conditions::default();
+        for (column, name) in [("e.source", &filter.source), ("e.kind", &filter.kind)] {
+            if let Some(name) = name {
+                let Some(number) = self.number_of(name)? else { return Ok(None) };
+                conditions.add(&format!("{column} = ?"), [Value::Integer(number)]);
+            }
+        }
+        if let Some(number) = &filter.number {
+            let Some(number) = self.number_of(number)? else { return Ok(None) };
+            let number = Value::Integer(number);
+            conditions.add("(e.phone_number_id = ? OR e.display_phone_number = ?)", [number.clone(), number]);
+        }
+        for (column, text) in [("e.conversation", &filter.conversation), ("e.wamid", &filter.wamid)] {
+            if let Some(text) = text {
+                conditions.add(&format!("{column} = ?"), [Value::Text(text.clone())]);
+            }
+        }
+        if let Some(since) = filter.since {
+            conditions.add("e.received_at >= ?", [Value::Integer(since.0)]);
+        }
+        if let Some(until) = filter.until {
+            conditions.add("e.received_at < ?", [Value::Integer(until.0)]);
+        }
+        match self.delivery_conditions(filter)? {
+            None => return Ok(None),
+            Some(delivery) if delivery.sql.is_empty() => {}
+            Some(delivery) => conditions.add(
+                &format!(
+                    "EXISTS (SELECT 1 FROM delivery d WHERE d.request = e.request AND d.event IN (0, e.id) {})",
+                    delivery.sql
+                ),
+                delivery.values,
+            ),
+        }
+        Ok(Some(conditions))
+    }
+
+    /// What must hold of one and the same delivery.
+    fn delivery_conditions(&mut self, filter: &EventFilter) -> Result<Option<Conditions>, StoreError> {
+        let mut conditions = Conditions::default();
+        if let Some(destination) = &filter.destination {
+            let Some(number) = self.number_of(destination)? else { return Ok(None) };
+            conditions.add("d.destination = ?", [Value::Integer(number)]);
+        }
+        if let Some(state) = filter.state {
+            conditions.add("d.state = ?", [Value::Integer(number_of_state(state))]);
+        }
+        if let Some(code) = &filter.code {
+            let name = self.number_of(code)?.map_or(Value::Null, Value::Integer);
+            let status = code.parse::<u16>().map_or(Value::Null, |status| Value::Integer(status.into()));
+            conditions.add(
+                "EXISTS (SELECT 1 FROM attempt a WHERE a.delivery = d.id AND (a.code = ? OR a.status = ?))",
+                [name, status],
+            );
+        }
+        Ok(Some(conditions))
+    }
+}
+
+#[derive(Default)]
+struct Conditions {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Conditions {
+    fn add(&mut self, sql: &str, values: impl IntoIterator<Item = Value>) {
+        self.sql.push_str(" AND ");
+        self.sql.push_str(sql);
+        self.values.extend(values);
+    }
+}

@@ -1,0 +1,113 @@
+-- Identifiers are waypost's own 64-bit numbers (milliseconds since 2020 and a counter), handed out in
+-- one sequence for all three kinds: sorting by them is sorting by acceptance. A request's events have
+-- the numbers right after its own. Moments are milliseconds since 1970, durations microseconds.
+--
+-- The tables of the ledger declare no foreign keys: their rows are written together in one
+-- transaction and pruned together, and each key would cost every accept a look-up and an index.
+
+-- The names that rows would otherwise repeat. Rows are never changed or deleted.
+CREATE TABLE name (
+    id   INTEGER PRIMARY KEY,
+    text TEXT NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE request (
+    id          INTEGER PRIMARY KEY,
+    source      INTEGER NOT NULL,          -- name
+    received_at INTEGER NOT NULL,
+    proved_by   INTEGER,                   -- name
+    events      INTEGER NOT NULL,          -- how many
+    target      TEXT    NOT NULL,
+    body_sha256 BLOB    NOT NULL,
+    body_bytes  INTEGER NOT NULL,
+    headers     BLOB    NOT NULL,
+    body        BLOB                       -- null: not kept
+) STRICT;
+
+CREATE TABLE event (
+    id                   INTEGER PRIMARY KEY,
+    request              INTEGER NOT NULL,
+    received_at          INTEGER NOT NULL,
+    source               INTEGER NOT NULL, -- name
+    repeats              INTEGER,          -- the earlier event with the same key
+    once                 INTEGER NOT NULL, -- whether a second one with its key repeats it
+    kind                 INTEGER NOT NULL, -- name
+    class                INTEGER NOT NULL, -- name
+    field                INTEGER NOT NULL, -- name
+    type                 INTEGER NOT NULL, -- name
+    phone_number_id      INTEGER,          -- name
+    display_phone_number INTEGER,          -- name
+    waba_id              INTEGER,          -- name
+    occurred_at          INTEGER,
+    conversation         TEXT,
+    wamid                TEXT,
+    key                  TEXT NOT NULL
+) STRICT;
+
+-- Which identity keys are known, and which events bear a message id: one tree for both questions.
+-- `subject` is a hash of the message id, or of the key where there is none. `key` is either a hash of
+-- scope and key (always negative), and then `event` is the event that a second one would repeat;
+-- or it is the number of an event (always positive) that is to be found but compared with nothing.
+CREATE TABLE identity (
+    subject INTEGER NOT NULL,
+    key     INTEGER NOT NULL,
+    event   INTEGER NOT NULL,
+    PRIMARY KEY (subject, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE delivery (
+    id          INTEGER PRIMARY KEY,
+    request     INTEGER NOT NULL,
+    event       INTEGER NOT NULL,          -- 0: the whole request
+    destination INTEGER NOT NULL,          -- name
+    state       INTEGER NOT NULL,          -- 0 owed, 1 delivered, 2 dead, 3 discarded
+    priority    INTEGER NOT NULL,
+    attempts    INTEGER NOT NULL,          -- failed ones
+    overtaken   INTEGER NOT NULL,
+    accepted_at INTEGER NOT NULL,
+    due_at      INTEGER NOT NULL,
+    settled_at  INTEGER,
+    lanes       BLOB NOT NULL
+) STRICT;
+CREATE INDEX delivery_owed ON delivery (destination) WHERE state = 0;
+CREATE INDEX delivery_dead ON delivery (request) WHERE state = 2;
+CREATE INDEX delivery_request ON delivery (request, event);
+
+CREATE TABLE attempt (
+    delivery      INTEGER NOT NULL,
+    number        INTEGER NOT NULL,
+    at            INTEGER NOT NULL,
+    total_us      INTEGER NOT NULL,
+    resolve_us    INTEGER,
+    connect_us    INTEGER,
+    tls_us        INTEGER,
+    first_byte_us INTEGER,
+    address       INTEGER,                 -- name
+    status        INTEGER,
+    code          INTEGER,                 -- name; null: a success
+    excerpt       BLOB,
+    PRIMARY KEY (delivery, number)
+) STRICT, WITHOUT ROWID;
+
+-- How many deliveries of each destination are owed and dead, kept in the same transactions.
+CREATE TABLE tally (
+    destination INTEGER PRIMARY KEY,       -- name
+    owed        INTEGER NOT NULL,
+    dead        INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE upstream (
+    host       TEXT PRIMARY KEY,
+    settings   TEXT    NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- One row. `probes` counts the writes that only asked whether writing works. `skew_ms` is by how much
+-- the wall clock was ever found behind the identifiers, so that a search by time knows how far off
+-- identifiers can be.
+CREATE TABLE ledger (
+    id      INTEGER PRIMARY KEY CHECK (id = 1),
+    probes  INTEGER NOT NULL,
+    skew_ms INTEGER NOT NULL
+) STRICT;
+INSERT INTO ledger (id, probes, skew_ms) VALUES (1, 0, 0);

@@ -1,0 +1,281 @@
+//! The store as one SQLite file.
+//!
+//! ```text
+//!   accept, settle, … ──► queue ──► writer thread ──► log (WAL), synced ──► answers
+//!                                        ▲  restart       │
+//!                                        └── checkpointer ┴──► file
+//!   owed, events, … ────► reader threads ◄── log and file
+//! ```
+//!
+//! One thread writes, in groups; one folds the log into the file; a few read. Callers never touch the
+//! disk: they put a request for work in a bounded line and await the answer.
+
+mod checkpoint;
+mod connection;
+mod directory;
+mod fault;
+mod gauges;
+mod identity;
+mod ledger;
+mod listing;
+mod migrate;
+mod names;
+mod numbers;
+mod queue;
+mod readers;
+mod reading;
+mod words;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::wal::CheckpointMode;
+use tokio::sync::{Semaphore, oneshot};
+use waypost_domain::limits::WRITER_QUEUE_MAX;
+use waypost_domain::{Clock, DeliveryId, EventId, RequestId};
+
+use self::checkpoint::Checkpointer;
+use self::gauges::Gauges;
+use self::identity::Identity;
+use self::numbers::Sequence;
+use self::queue::{Operation, Outcome, Queue, SETTLEMENTS_MAX, Waiting};
+use self::readers::Readers;
+use self::reading::Reading;
+use self::writer::Writer;
+use crate::{
+    Accept, Accepted, AttemptRecord, Covers, DeliveryRecord, EventFilter, EventList, EventRecord, OpenError,
+    OwedDelivery, OwedPage, Page, RequestBody, RequestRecord, Settlement, StoreError, StoreOptions,
+    StoreStats, UpstreamRecord, WriterStats,
+};
+
+/// The oldest SQLite that is believed, as sqlite3_libversion_number says it: before 3.51.3 a checkpoint
+/// that raced a write could lose it (sqlite.org/wal.html, "the WAL-reset bug").
+const ENGINE_OLDEST: i32 = 3_051_003;
+
+/// A store in one SQLite file.
+#[derive(Clone)]
+pub struct SqliteStore(Arc<House>);
+
+/// Everything that belongs to one open file.
+struct House {
+    path: PathBuf,
+    queue: Arc<Queue>,
+    gauges: Arc<Gauges>,
+    readers: Readers,
+    /// Places in the line for what is not an accept.
+    places: Arc<Semaphore>,
+    checkpointer_shut: Arc<AtomicBool>,
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    writer: JoinHandle<()>,
+    checkpointer: JoinHandle<()>,
+    _directory: directory::Held,
+}
+
+impl SqliteStore {
+    pub(crate) fn open(options: StoreOptions, clock: Clock) -> Result<Self, OpenError> {
+        let path = options.path;
+        if rusqlite::version_number() < ENGINE_OLDEST {
+            return Err(OpenError::EngineTooOld { found: rusqlite::version().to_owned() });
+        }
+        let held = directory::hold(&path)?;
+        let failed = |error: rusqlite::Error| directory::failed(&path, &error);
+        migrate::refuse_foreign(&path, migrate::MIGRATIONS)?;
+        let mut conn = connection::writer(&path).map_err(failed)?;
+        migrate::migrate(&mut conn, &path, migrate::MIGRATIONS, clock.wall())?;
+        let last = ledger::greatest_identifier(&conn).map_err(failed)?;
+
+        let queue = Arc::new(Queue::new(options.queue_max, options.queue_bytes_max));
+        let gauges = Arc::new(Gauges::default());
+        let checkpointer_shut = Arc::new(AtomicBool::new(false));
+        let spawn_failed = |error: std::io::Error| directory::failed(&path, &error);
+        let readers = Readers::start(&path, options.readers).map_err(spawn_failed)?;
+        let checkpointer = Checkpointer {
+            path: path.clone(),
+            gauges: Arc::clone(&gauges),
+            shut: Arc::clone(&checkpointer_shut),
+        };
+        let writer = Writer {
+            path: path.clone(),
+            queue: Arc::clone(&queue),
+            gauges: Arc::clone(&gauges),
+            clock,
+            dedupe_window: options.dedupe_window,
+            sequence: Sequence::after(last),
+        };
+        let writer = spawn("store-write", move || writer.run(conn)).map_err(spawn_failed)?;
+        let checkpointer = spawn("store-fold", move || checkpointer.run()).map_err(spawn_failed)?;
+        let threads = Threads { writer, checkpointer, _directory: held };
+        Ok(Self(Arc::new(House {
+            queue,
+            gauges,
+            readers,
+            places: Arc::new(Semaphore::new(WRITER_QUEUE_MAX)),
+            checkpointer_shut,
+            threads: Mutex::new(Some(threads)),
+            path,
+        })))
+    }
+
+    pub(crate) async fn accept(&self, accept: Accept) -> Result<Accepted, StoreError> {
+        for delivery in &accept.deliveries {
+            if let Covers::Event(place) = delivery.covers
+                && place as usize >= accept.events.len()
+            {
+                let count = accept.events.len();
+                return Err(StoreError::Corrupt(format!("a delivery covers event {place} of {count}")));
+            }
+        }
+        let identities = accept.events.iter().map(|event| Identity::of(&accept.scope, event)).collect();
+        let (answer, answered) = oneshot::channel();
+        let operation = Operation::Accept(Box::new(accept), identities);
+        self.0.queue.add_accept(Waiting { operation, answer, _permit: None })?;
+        match answered.await {
+            Ok(Ok(Outcome::Accepted(accepted))) => Ok(accepted),
+            Ok(Ok(_)) => Err(StoreError::Corrupt("an accept was answered as something else".to_owned())),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(StoreError::Closed),
+        }
+    }
+
+    pub(crate) async fn settle(&self, mut settlements: Vec<Settlement>) -> Result<(), StoreError> {
+        while !settlements.is_empty() {
+            let rest = settlements.split_off(settlements.len().min(SETTLEMENTS_MAX));
+            self.write(Operation::Settle(settlements)).await?;
+            settlements = rest;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn upstream_put(&self, upstream: UpstreamRecord) -> Result<(), StoreError> {
+        self.write(Operation::UpstreamPut(upstream)).await.map(drop)
+    }
+
+    pub(crate) async fn upstream_delete(&self, host: &str) -> Result<bool, StoreError> {
+        let outcome = self.write(Operation::UpstreamDelete(host.to_owned())).await?;
+        Ok(matches!(outcome, Outcome::Deleted(true)))
+    }
+
+    pub(crate) async fn probe_write(&self) -> Result<(), StoreError> {
+        self.write(Operation::Probe).await.map(drop)
+    }
+
+    /// Writes what is not an accept: waits for a place, then for the answer.
+    async fn write(&self, operation: Operation) -> Result<Outcome, StoreError> {
+        let place = Arc::clone(&self.0.places).acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let (answer, answered) = oneshot::channel();
+        self.0.queue.add_other(Waiting { operation, answer, _permit: Some(place) })?;
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    pub(crate) async fn owed(&self, page: OwedPage) -> Result<Vec<OwedDelivery>, StoreError> {
+        self.read(move |reading| reading.owed(&page)).await
+    }
+
+    pub(crate) async fn owed_destinations(&self) -> Result<Vec<Arc<str>>, StoreError> {
+        self.read(|reading| reading.owed_destinations()).await
+    }
+
+    pub(crate) async fn request_body(&self, request: RequestId) -> Result<Option<RequestBody>, StoreError> {
+        self.read(move |reading| reading.request_body(request)).await
+    }
+
+    pub(crate) async fn request(&self, request: RequestId) -> Result<Option<RequestRecord>, StoreError> {
+        self.read(move |reading| reading.request(request)).await
+    }
+
+    pub(crate) async fn event(&self, event: EventId) -> Result<Option<EventRecord>, StoreError> {
+        self.read(move |reading| reading.event(event)).await
+    }
+
+    pub(crate) async fn events(&self, filter: EventFilter, page: Page) -> Result<EventList, StoreError> {
+        self.read(move |reading| reading.events(&filter, page)).await
+    }
+
+    pub(crate) async fn attempts(&self, delivery: DeliveryId) -> Result<Vec<AttemptRecord>, StoreError> {
+        self.read(move |reading| reading.attempts(delivery)).await
+    }
+
+    pub(crate) async fn deliveries_of_request(
+        &self,
+        request: RequestId,
+    ) -> Result<Vec<DeliveryRecord>, StoreError> {
+        self.read(move |reading| reading.deliveries_of_request(request)).await
+    }
+
+    pub(crate) async fn upstreams(&self) -> Result<Vec<UpstreamRecord>, StoreError> {
+        self.read(|reading| reading.upstreams()).await
+    }
+
+    pub(crate) async fn stats(&self) -> Result<StoreStats, StoreError> {
+        self.read(|reading| reading.stats()).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Reading<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.0.readers.read(job).await
+    }
+
+    pub(crate) fn writer_stats(&self) -> WriterStats {
+        self.0.gauges.stats(self.0.queue.waiting())
+    }
+
+    pub(crate) async fn close(&self) {
+        self.0.queue.shut();
+        let house = Arc::clone(&self.0);
+        // Waiting for threads blocks, so that it is done on one of its own.
+        let (done, is_done) = oneshot::channel();
+        let closing = spawn("store-close", move || {
+            house.end();
+            let _ = done.send(());
+        });
+        match closing {
+            Ok(_) => drop(is_done.await),
+            Err(_) => self.0.end(),
+        }
+    }
+}
+
+impl House {
+    /// Ends the threads after what they have at hand, folds the log and lets go of the directory.
+    fn end(&self) {
+        // Held to the end: whoever closes a second time waits as well.
+        let mut held = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(threads) = held.take() else { return };
+        self.queue.shut();
+        let _ = threads.writer.join();
+        self.readers.shut();
+        self.checkpointer_shut.store(true, Ordering::Release);
+        threads.checkpointer.thread().unpark();
+        let _ = threads.checkpointer.join();
+        if let Ok(conn) = connection::checkpointer(&self.path) {
+            let _ = conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE);
+        }
+    }
+}
+
+impl Drop for House {
+    /// Nobody waits for an answer any more, since whoever waits holds the store.
+    fn drop(&mut self) {
+        self.queue.abandon();
+        self.end();
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+/// SQLite's log of a file.
+fn log_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}

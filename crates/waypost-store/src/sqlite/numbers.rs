@@ -1,0 +1,79 @@
+//! The numbers that stand for things on disk: identifiers in their order, states.
+
+use waypost_domain::{DeliveryState, EventId, UnixMillis};
+
+/// How far a millisecond's identifiers are apart: the width of the counter in an identifier.
+fn per_millisecond() -> i64 {
+    EventId::floor(UnixMillis(EPOCH_PROBE_MS + 1)).0 - EventId::floor(UnixMillis(EPOCH_PROBE_MS)).0
+}
+
+/// Any moment after the identifiers' epoch.
+const EPOCH_PROBE_MS: i64 = 1_700_000_000_000;
+
+/// The one sequence that identifiers come from. It never goes back, whatever the clock does.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    last: i64,
+}
+
+impl Sequence {
+    /// Goes on after `last`.
+    pub(super) fn after(last: i64) -> Self {
+        Self { last }
+    }
+
+    /// The next identifier, at least that of the moment.
+    pub(super) fn first(&mut self, at: UnixMillis) -> i64 {
+        self.last = self.last.saturating_add(1).max(EventId::floor(at).0);
+        self.last
+    }
+
+    /// The one right after it.
+    pub(super) fn next(&mut self) -> i64 {
+        self.last = self.last.saturating_add(1);
+        self.last
+    }
+
+    /// By how many milliseconds the moment is behind the identifiers.
+    pub(super) fn skew_ms(&self, at: UnixMillis) -> i64 {
+        (self.last - EventId::floor(at).0).max(0) / per_millisecond()
+    }
+}
+
+pub(super) fn number_of_state(state: DeliveryState) -> i64 {
+    match state {
+        DeliveryState::Owed => 0,
+        DeliveryState::Delivered => 1,
+        DeliveryState::Dead => 2,
+        DeliveryState::Discarded => 3,
+    }
+}
+
+pub(super) fn state_of_number(number: i64) -> Option<DeliveryState> {
+    DeliveryState::ALL.into_iter().find(|state| number_of_state(*state) == number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_read_back_from_their_numbers() {
+        for state in DeliveryState::ALL {
+            assert_eq!(state_of_number(number_of_state(state)), Some(state));
+        }
+        assert_eq!(state_of_number(4), None);
+    }
+
+    #[test]
+    fn the_sequence_follows_the_clock_forward_and_never_back() {
+        let mut sequence = Sequence::after(0);
+        let noon = UnixMillis(EPOCH_PROBE_MS);
+        assert_eq!(sequence.first(noon), EventId::floor(noon).0);
+        assert_eq!(sequence.next(), EventId::floor(noon).0 + 1);
+        assert_eq!(sequence.skew_ms(noon), 0);
+        assert_eq!(sequence.first(UnixMillis(noon.0 - 5_000)), EventId::floor(noon).0 + 2);
+        assert_eq!(sequence.skew_ms(UnixMillis(noon.0 - 5_000)), 5_000);
+        assert_eq!(sequence.first(UnixMillis(noon.0 + 1)), EventId::floor(UnixMillis(noon.0 + 1)).0);
+    }
+}

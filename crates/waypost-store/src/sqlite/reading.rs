@@ -1,0 +1,392 @@
+//! Reading: rows into records, on one connection. Each method is one or a few short reads.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row, Statement, params_from_iter};
+use waypost_domain::limits::LANE_WINDOW_MAX;
+use waypost_domain::{
+    AttemptTiming, DeliveryId, EventId, HeaderBlock, Lanes, Priority, RequestId, UnixMillis,
+};
+
+use super::fault::{is_the_disks, store_error};
+use super::names::Texts;
+use super::numbers::state_of_number;
+use super::words;
+use crate::{
+    AttemptRecord, DeliveryRecord, EventRecord, NewEvent, OwedDelivery, OwedPage, RequestBody, RequestRecord,
+    StoreError, StoreStats, UpstreamRecord,
+};
+
+/// Attempts of one delivery that are read: twice what a schedule of eight days makes.
+const ATTEMPTS_READ_MAX: i64 = 128;
+/// Deliveries of one request that are read.
+const DELIVERIES_READ_MAX: i64 = 4_096;
+
+const DELIVERY_COLUMNS: &str = "id, request, event, destination, state, priority, attempts, overtaken, accepted_at, due_at, settled_at, lanes";
+
+/// The columns of an event, in the order in which [`Reading::event_of`] reads them.
+pub(super) const EVENT_COLUMNS: &str =
+    "e.id, e.request, e.received_at, e.source, e.repeats, e.once, e.kind, e.class, e.field, e.type,
+     e.phone_number_id, e.display_phone_number, e.waba_id, e.occurred_at, e.conversation, e.wamid, e.key";
+
+/// A connection that reads, with what it remembers.
+pub(super) struct Reading<'c> {
+    pub(super) conn: &'c Connection,
+    path: PathBuf,
+    texts: Texts<'c>,
+    request_body: Statement<'c>,
+    owed: Statement<'c>,
+    failed: bool,
+}
+
+impl<'c> Reading<'c> {
+    pub(super) fn new(conn: &'c Connection, path: &Path) -> rusqlite::Result<Self> {
+        Ok(Self {
+            conn,
+            path: path.to_owned(),
+            texts: Texts::new(conn)?,
+            request_body: conn.prepare("SELECT target, headers, body FROM request WHERE id = ?1")?,
+            owed: conn.prepare(&format!(
+                "SELECT {DELIVERY_COLUMNS} FROM delivery INDEXED BY delivery_owed
+                 WHERE state = 0 AND destination = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
+            ))?,
+            failed: false,
+        })
+    }
+
+    /// Whether the connection met a failure that may lie with it.
+    pub(super) fn failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Turns what SQLite said into the store's error, and remembers it.
+    pub(super) fn fault<T>(&mut self, result: rusqlite::Result<T>) -> Result<T, StoreError> {
+        result.map_err(|error| {
+            let error = store_error(&error, &self.path);
+            self.failed |= is_the_disks(&error);
+            error
+        })
+    }
+
+    pub(super) fn number_of(&mut self, text: &str) -> Result<Option<i64>, StoreError> {
+        let found = super::names::number_of(self.conn, text);
+        self.fault(found)
+    }
+
+    pub(super) fn owed(&mut self, page: &OwedPage) -> Result<Vec<OwedDelivery>, StoreError> {
+        let Some(destination) = self.number_of(&page.destination)? else { return Ok(Vec::new()) };
+        let after = page.after.map_or(-1, |id| id.0);
+        let limit = page.limit.min(LANE_WINDOW_MAX) as i64;
+        let read = |reading: &mut Self| {
+            let mut found = Vec::new();
+            let mut rows = reading.owed.query([destination, after, limit])?;
+            while let Some(row) = rows.next()? {
+                found.push(DeliveryRow::of(row)?);
+            }
+            Ok(found)
+        };
+        let found = read(self);
+        let found = self.fault(found)?;
+        found.into_iter().map(|row| row.owed(Arc::clone(&page.destination))).collect()
+    }
+
+    pub(super) fn owed_destinations(&mut self) -> Result<Vec<Arc<str>>, StoreError> {
+        let mut destinations = Vec::new();
+        for (destination, owed, _) in self.tallies()? {
+            if owed > 0 {
+                destinations.push(destination);
+            }
+        }
+        Ok(destinations)
+    }
+
+    pub(super) fn stats(&mut self) -> Result<StoreStats, StoreError> {
+        let mut stats = StoreStats { file_bytes: self.file_bytes(), ..StoreStats::default() };
+        for (destination, owed, dead) in self.tallies()? {
+            if owed > 0 {
+                let number = self.number_of(&destination)?;
+                let oldest = self.conn.query_row(
+                    "SELECT accepted_at FROM delivery INDEXED BY delivery_owed
+                     WHERE state = 0 AND destination = ?1 ORDER BY id LIMIT 1",
+                    [number],
+                    |row| row.get(0).map(UnixMillis),
+                );
+                // The last one may have been settled since the count was read.
+                if let Some(oldest) = self.fault(oldest.optional())? {
+                    stats.owed.push((Arc::clone(&destination), owed, oldest));
+                }
+            }
+            if dead > 0 {
+                stats.dead.push((destination, dead));
+            }
+        }
+        Ok(stats)
+    }
+
+    /// Destination, owed, dead; by name.
+    fn tallies(&mut self) -> Result<Vec<(Arc<str>, u64, u64)>, StoreError> {
+        let read = |conn: &Connection| {
+            let mut rows = conn.prepare(
+                "SELECT name.text, tally.owed, tally.dead FROM tally JOIN name ON name.id = tally.destination
+                 WHERE tally.owed <> 0 OR tally.dead <> 0 ORDER BY name.text",
+            )?;
+            let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            rows.collect::<rusqlite::Result<Vec<(Arc<str>, i64, i64)>>>()
+        };
+        let tallies = self.fault(read(self.conn))?;
+        let count = |destination: &str, count: i64| {
+            u64::try_from(count).map_err(|_| {
+                StoreError::Corrupt(format!("table tally, destination {destination}: {count} deliveries"))
+            })
+        };
+        let checked = tallies.into_iter().map(|(destination, owed, dead)| {
+            let (owed, dead) = (count(&destination, owed)?, count(&destination, dead)?);
+            Ok((destination, owed, dead))
+        });
+        checked.collect()
+    }
+
+    fn file_bytes(&self) -> u64 {
+        let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+        bytes(&self.path) + bytes(&super::log_path(&self.path))
+    }
+
+    pub(super) fn request_body(&mut self, request: RequestId) -> Result<Option<RequestBody>, StoreError> {
+        let found = self.request_body.query_row([request.0], |row| {
+            let body: Option<Vec<u8>> = row.get(2)?;
+            let Some(body) = body else { return Ok(None) };
+            let headers = HeaderBlock::from_bytes(row.get(1)?);
+            Ok(Some(RequestBody { target: row.get(0)?, headers, body: body.into() }))
+        });
+        self.fault(found.optional()).map(Option::flatten)
+    }
+
+    pub(super) fn request(&mut self, request: RequestId) -> Result<Option<RequestRecord>, StoreError> {
+        let texts = &mut self.texts;
+        let found = self.conn.query_row(
+            "SELECT source, received_at, proved_by, target, body_sha256, body_bytes, body IS NOT NULL FROM request WHERE id = ?1",
+            [request.0],
+            |row| {
+                let proved_by = texts.of_some(row.get(2)?)?;
+                Ok(RequestRecord {
+                    id: request,
+                    source: texts.of(row.get(0)?)?,
+                    received_at: UnixMillis(row.get(1)?),
+                    target: row.get(3)?,
+                    body_sha256: row.get(4)?,
+                    body_bytes: u64::try_from(row.get::<_, i64>(5)?).unwrap_or(0),
+                    body_kept: row.get(6)?,
+                    proved_by: proved_by.map(|label| label.as_ref().to_owned()),
+                })
+            },
+        );
+        self.fault(found.optional())
+    }
+
+    pub(super) fn event(&mut self, event: EventId) -> Result<Option<EventRecord>, StoreError> {
+        let sql = format!("SELECT {EVENT_COLUMNS} FROM event e WHERE e.id = ?1");
+        let texts = &mut self.texts;
+        let found = self.conn.query_row(&sql, [event.0], |row| event_of(row, texts));
+        match self.fault(found.optional())? {
+            Some(mut event) => {
+                event.deliveries = self.deliveries_of_event(event.request, event.id)?;
+                Ok(Some(event))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Runs a statement that selects [`EVENT_COLUMNS`]; deliveries are not read yet.
+    pub(super) fn events_by(
+        &mut self,
+        statement: &mut Statement<'_>,
+        parameters: impl rusqlite::Params,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let texts = &mut self.texts;
+        let read = statement.query_map(parameters, |row| event_of(row, texts));
+        let events = read.and_then(Iterator::collect);
+        self.fault(events)
+    }
+
+    pub(super) fn deliveries_of_event(
+        &mut self,
+        request: RequestId,
+        event: EventId,
+    ) -> Result<Vec<DeliveryRecord>, StoreError> {
+        self.deliveries("request = ?1 AND event IN (0, ?2)", [request.0, event.0])
+    }
+
+    pub(super) fn deliveries_of_request(
+        &mut self,
+        request: RequestId,
+    ) -> Result<Vec<DeliveryRecord>, StoreError> {
+        self.deliveries("request = ?1", [request.0])
+    }
+
+    fn deliveries<const N: usize>(
+        &mut self,
+        which: &str,
+        parameters: [i64; N],
+    ) -> Result<Vec<DeliveryRecord>, StoreError> {
+        let read = |conn: &Connection| {
+            let mut rows = conn.prepare(&format!(
+                "SELECT {DELIVERY_COLUMNS} FROM delivery WHERE {which} ORDER BY id LIMIT {DELIVERIES_READ_MAX}"
+            ))?;
+            rows.query_map(params_from_iter(parameters), DeliveryRow::of)?
+                .collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let rows = self.fault(read(self.conn))?;
+        rows.into_iter().map(|row| self.delivery(row)).collect()
+    }
+
+    fn delivery(&mut self, row: DeliveryRow) -> Result<DeliveryRecord, StoreError> {
+        let last = self.conn.query_row(
+            "SELECT code, status FROM attempt WHERE delivery = ?1 ORDER BY number DESC LIMIT 1",
+            [row.id],
+            |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<u16>>(1)?)),
+        );
+        let (last_code, last_status) = self.fault(last.optional())?.unwrap_or_default();
+        let last_code = self.texts.of_some(last_code);
+        let last_code = self.fault(last_code)?.map_or_else(Box::default, |code| code.as_ref().into());
+        let destination = self.texts.of(row.destination);
+        let destination = self.fault(destination)?;
+        let state = state_of_number(row.state).ok_or_else(|| row.nonsense("state"))?;
+        let settled_at = row.settled_at.map(UnixMillis);
+        Ok(DeliveryRecord { owed: row.owed(destination)?, state, settled_at, last_code, last_status })
+    }
+
+    pub(super) fn attempts(&mut self, delivery: DeliveryId) -> Result<Vec<AttemptRecord>, StoreError> {
+        let texts = &mut self.texts;
+        let mut read = |conn: &Connection| {
+            let mut rows = conn.prepare(&format!(
+                "SELECT at, total_us, resolve_us, connect_us, tls_us, first_byte_us, address, status, code, excerpt
+                 FROM attempt WHERE delivery = ?1 ORDER BY number DESC LIMIT {ATTEMPTS_READ_MAX}"
+            ))?;
+            let rows = rows.query_map([delivery.0], |row| attempt_of(row, texts))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let attempts = read(self.conn);
+        let mut attempts = self.fault(attempts)?;
+        attempts.reverse();
+        Ok(attempts)
+    }
+
+    pub(super) fn upstreams(&mut self) -> Result<Vec<UpstreamRecord>, StoreError> {
+        let read = |conn: &Connection| {
+            let mut rows = conn.prepare("SELECT host, settings, created_at FROM upstream ORDER BY host")?;
+            let rows = rows.query_map([], |row| {
+                let created_at = UnixMillis(row.get(2)?);
+                Ok(UpstreamRecord { host: row.get(0)?, settings: row.get(1)?, created_at })
+            })?;
+            rows.collect()
+        };
+        let upstreams = read(self.conn);
+        self.fault(upstreams)
+    }
+}
+
+/// A row of `delivery`, its destination still a number.
+struct DeliveryRow {
+    id: i64,
+    request: i64,
+    event: i64,
+    destination: i64,
+    state: i64,
+    priority: u8,
+    attempts: u32,
+    overtaken: bool,
+    accepted_at: i64,
+    due_at: i64,
+    settled_at: Option<i64>,
+    lanes: Option<Lanes>,
+}
+
+impl DeliveryRow {
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            request: row.get(1)?,
+            event: row.get(2)?,
+            destination: row.get(3)?,
+            state: row.get(4)?,
+            priority: row.get(5)?,
+            attempts: row.get(6)?,
+            overtaken: row.get(7)?,
+            accepted_at: row.get(8)?,
+            due_at: row.get(9)?,
+            settled_at: row.get(10)?,
+            lanes: Lanes::from_bytes(row.get_ref(11)?.as_blob()?),
+        })
+    }
+
+    fn owed(self, destination: Arc<str>) -> Result<OwedDelivery, StoreError> {
+        let nonsense = self.nonsense("lanes");
+        Ok(OwedDelivery {
+            id: DeliveryId(self.id),
+            request: RequestId(self.request),
+            event: (self.event != 0).then_some(EventId(self.event)),
+            destination,
+            lanes: self.lanes.ok_or(nonsense)?,
+            priority: Priority::from_number(self.priority),
+            attempts: self.attempts,
+            due_at: UnixMillis(self.due_at),
+            accepted_at: UnixMillis(self.accepted_at),
+            overtaken: self.overtaken,
+        })
+    }
+
+    fn nonsense(&self, column: &str) -> StoreError {
+        StoreError::Corrupt(format!("table delivery, column {column}, row {}", DeliveryId(self.id)))
+    }
+}
+
+fn event_of(row: &Row<'_>, texts: &mut Texts<'_>) -> rusqlite::Result<EventRecord> {
+    let boxed = |text: Arc<str>| Box::<str>::from(&*text);
+    Ok(EventRecord {
+        id: EventId(row.get(0)?),
+        request: RequestId(row.get(1)?),
+        received_at: UnixMillis(row.get(2)?),
+        source: texts.of(row.get(3)?)?,
+        repeats: row.get::<_, Option<i64>>(4)?.map(EventId),
+        event: NewEvent {
+            once: row.get(5)?,
+            kind: words::kept(&texts.of(row.get(6)?)?),
+            class: words::kept(&texts.of(row.get(7)?)?),
+            field: boxed(texts.of(row.get(8)?)?),
+            r#type: boxed(texts.of(row.get(9)?)?),
+            phone_number_id: texts.of_some(row.get(10)?)?.map(boxed),
+            display_phone_number: texts.of_some(row.get(11)?)?.map(boxed),
+            waba_id: texts.of_some(row.get(12)?)?.map(boxed),
+            occurred_at: row.get::<_, Option<i64>>(13)?.map(UnixMillis),
+            conversation: row.get(14)?,
+            wamid: row.get(15)?,
+            key: row.get(16)?,
+        },
+        deliveries: Vec::new(),
+    })
+}
+
+fn attempt_of(row: &Row<'_>, texts: &mut Texts<'_>) -> rusqlite::Result<AttemptRecord> {
+    let micros = |column: usize| -> rusqlite::Result<Option<Duration>> {
+        let micros: Option<i64> = row.get(column)?;
+        Ok(micros.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0))))
+    };
+    let address = texts.of_some(row.get(6)?)?;
+    let code = texts.of_some(row.get(8)?)?;
+    Ok(AttemptRecord {
+        at: UnixMillis(row.get(0)?),
+        timing: AttemptTiming {
+            total: micros(1)?.unwrap_or_default(),
+            resolve: micros(2)?,
+            connect: micros(3)?,
+            tls: micros(4)?,
+            first_byte: micros(5)?,
+        },
+        address: address.and_then(|address| address.parse().ok()),
+        status: row.get(7)?,
+        code: code.map_or_else(Box::default, |code| Box::from(&*code)),
+        excerpt: row.get::<_, Option<Vec<u8>>>(9)?.unwrap_or_default(),
+    })
+}

@@ -1,0 +1,19 @@
+//! The conformance suite on SQLite.
+
+use std::path::Path;
+
+use waypost_store::conformance::Opening;
+use waypost_store::{Store, StoreOptions};
+
+fn open(place: &Path, opening: Opening) -> Store {
+    let options = StoreOptions {
+        path: place.join("data/waypost.db"),
+        readers: 2,
+        queue_max: opening.queue_max,
+        queue_bytes_max: opening.queue_bytes_max,
+        dedupe_window: opening.dedupe_window,
+    };
+    Store::open(options, opening.clock).unwrap()
+}
+
+waypost_store::conformance_suite!(crate::open);
