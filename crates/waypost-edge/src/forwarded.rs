@@ -1,0 +1,220 @@
+//! Which of a caller's header lines go on to a receiver, and what is added to them.
+//!
+//! One rule for both ways: a relayed request takes a [`HeaderMap`], a stored one keeps a [`HeaderBlock`].
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use waypost_domain::HeaderBlock;
+use waypost_outbound::header_map_with_capacity;
+
+use crate::listener::ConnectionInfo;
+
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// The lines for a receiver: the caller's that may go on, in their order, then who the caller is.
+pub fn relayed_headers(headers: &HeaderMap, caller: &ConnectionInfo) -> HeaderMap {
+    let mut onward = header_map_with_capacity(headers.len() + 3);
+    for (name, value) in travelling(headers) {
+        onward.append(name.clone(), value.clone());
+    }
+    for (name, value) in added(caller) {
+        onward.insert(name, value.clone());
+    }
+    onward
+}
+
+/// The same lines, to be kept with a request.
+pub fn stored_headers(headers: &HeaderMap, caller: &ConnectionInfo) -> HeaderBlock {
+    let mut block = HeaderBlock::new();
+    for (name, value) in travelling(headers) {
+        block.push(name.as_str(), value.as_bytes());
+    }
+    for (name, value) in added(caller) {
+        block.push(name.as_str(), value.as_bytes());
+    }
+    block
+}
+
+fn added(caller: &ConnectionInfo) -> [(HeaderName, &HeaderValue); 3] {
+    let address = caller.address_value();
+    [(FOR, address), (PROTO, caller.proto_value()), (REAL_IP, address)]
+}
+
+fn travelling(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    let names_lines = names_lines(headers);
+    headers.iter().filter(move |(name, _)| travels(name) && !(names_lines && is_named(headers, name)))
+}
+
+/// Whether a line of this name may go on. Hop-by-hop lines are those of RFC 9110, section 7.6.1; a name with an
+/// underscore is dropped, since some receivers read it as one with a hyphen.
+fn travels(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    let stays = match text.as_bytes()[0] {
+        b'c' => *name == header::CONNECTION || *name == header::CONTENT_LENGTH,
+        b'e' => *name == header::EXPECT,
+        b'f' => *name == header::FORWARDED,
+        b'h' => *name == header::HOST,
+        b'k' => text == "keep-alive",
+        b'p' => text.starts_with("proxy-"),
+        b't' => *name == header::TE || *name == header::TRAILER || *name == header::TRANSFER_ENCODING,
+        b'u' => *name == header::UPGRADE,
+        b'w' => text.starts_with("waypost-"),
+        b'x' => text.starts_with("x-forwarded-") || text == "x-real-ip" || text == "x-http-method-override",
+        _ => false,
+    };
+    !stays && !text.contains('_')
+}
+
+/// Whether any `Connection` line names other lines, rather than only what to do with the connection.
+fn names_lines(headers: &HeaderMap) -> bool {
+    tokens(headers)
+        .any(|token| !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive"))
+}
+
+/// Whether a `Connection` line names this one.
+pub(crate) fn is_named(headers: &HeaderMap, name: &HeaderName) -> bool {
+    tokens(headers).any(|token| token.eq_ignore_ascii_case(name.as_str().as_bytes()))
+}
+
+fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(header::CONNECTION).into_iter();
+    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+/// Takes out of a receiver's answer what concerns only the connection it came over, and what only this gateway may say.
+pub(crate) fn strip_answer(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        if names_lines(headers) {
+            let named: Vec<HeaderName> =
+                headers.keys().filter(|name| is_named(headers, name)).cloned().collect();
+            for name in named {
+                headers.remove(name);
+            }
+        }
+        headers.remove(header::CONNECTION);
+    }
+    const HOP: [HeaderName; 8] = [
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+        header::PROXY_AUTHENTICATE,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        crate::refusal::ERROR_HEADER,
+    ];
+    for name in &HOP {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        map
+    }
+
+    fn lines(map: &HeaderMap) -> Vec<(String, String)> {
+        map.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+    }
+
+    fn caller(tls: bool) -> ConnectionInfo {
+        ConnectionInfo::new("[::ffff:203.0.113.9]:4444".parse().unwrap(), tls)
+    }
+
+    #[test]
+    fn what_a_caller_may_not_say_stays_behind_and_the_rest_goes_on_in_order() {
+        let from = map(&[
+            ("user-agent", "facebookexternalua"),
+            ("host", "proxy.example.com"),
+            ("x-dup", "1"),
+            ("connection", "keep-alive, X-Secret-Hop ,te"),
+            ("x-secret-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("trailer", "x"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("expect", "100-continue"),
+            ("content-length", "9"),
+            ("proxy-authorization", "Basic eA=="),
+            ("proxy-connection", "keep-alive"),
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-host", "evil.test"),
+            ("x-forwarded-proto", "ftp"),
+            ("forwarded", "for=6.6.6.6"),
+            ("x-real-ip", "6.6.6.6"),
+            ("x-http-method-override", "DELETE"),
+            ("x_forwarded_for", "6.6.6.6"),
+            ("waypost-event-id", "forged"),
+            ("content-type", "application/json"),
+            ("x-hub-signature-256", "sha256=bb"),
+            ("x-dup", "2"),
+            ("x-empty", ""),
+            ("cookie", "a=b"),
+        ]);
+        let expected = [
+            ("user-agent", "facebookexternalua"),
+            ("x-dup", "1"),
+            ("x-dup", "2"),
+            ("content-type", "application/json"),
+            ("x-hub-signature-256", "sha256=bb"),
+            ("x-empty", ""),
+            ("cookie", "a=b"),
+            ("x-forwarded-for", "203.0.113.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-real-ip", "203.0.113.9"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let relayed = lines(&relayed_headers(&from, &caller(true)));
+        assert_eq!(relayed[0], ("host".to_owned(), String::new()), "the receiver's host will stand first");
+        assert_eq!(relayed[1..], expected);
+        let stored: Vec<_> = stored_headers(&from, &caller(true))
+            .iter()
+            .map(|(name, value)| (name.to_owned(), String::from_utf8(value.to_vec()).unwrap()))
+            .collect();
+        assert_eq!(stored, expected);
+    }
+
+    #[test]
+    fn the_scheme_is_the_connections_own() {
+        let relayed = relayed_headers(&HeaderMap::new(), &caller(false));
+        assert_eq!(relayed["x-forwarded-proto"], "http");
+    }
+
+    #[test]
+    fn an_answer_loses_what_concerns_only_its_connection() {
+        let mut answer = map(&[
+            ("content-type", "text/plain"),
+            ("connection", "close, x-hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+            ("waypost-error", "forged"),
+            ("x-request-id", "7"),
+        ]);
+        strip_answer(&mut answer);
+        let mut left = lines(&answer);
+        left.sort();
+        let expected = [
+            ("content-type", "text/plain"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+            ("x-request-id", "7"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(left, expected);
+    }
+}

@@ -1,0 +1,33 @@
+//! Limits of the public face that no other room needs to know.
+
+use std::time::Duration;
+
+/// Connections the kernel keeps waiting to be accepted.
+pub const BACKLOG: u32 = 4_096;
+/// TLS handshakes under way at once, all addresses together.
+pub const HANDSHAKES_MAX: usize = 1_024;
+/// TLS handshakes under way at once from one address; the others wait their turn within their time.
+pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 128;
+/// How long a connection may go without any step forward while a request or its answer is under way. Longer than
+/// any deadline within which an answer may come.
+pub const STALL_TIME_MAX: Duration = Duration::from_secs(120);
+/// How long a connection may take to end once it was told to, its requests done.
+pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long what a refused client still sends is read and thrown away, so that it sees the refusal.
+pub const LINGER_TIME_MAX: Duration = Duration::from_secs(5);
+/// How much of it.
+pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The first and the longest pause after the system refused to accept a connection.
+pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+/// Streams a client may reset before they were worked on, per HTTP/2 connection.
+pub const RESET_STREAMS_MAX: usize = 32;
+/// Streams that may be reset for a client's errors, per HTTP/2 connection.
+pub const ERROR_STREAMS_MAX: usize = 128;
+/// How often an HTTP/2 client is asked whether it still lives.
+pub const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long that question may stay unanswered.
+pub const PING_TIME_MAX: Duration = Duration::from_secs(10);
+/// TLS sessions remembered for resumption, besides those in tickets.
+pub const SESSIONS_MAX: usize = 4_096;
+/// Largest certificate or key file.
+pub const PEM_FILE_BYTES_MAX: u64 = 1024 * 1024;

@@ -1,0 +1,293 @@
+//! The doors: bound early, served late, closed gracefully.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::header::HeaderValue;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use waypost_domain::limits::{
+    CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, HANDSHAKE_TIME_MAX, HEAD_BYTES_MAX, HEAD_TIME_MAX,
+    HEADERS_MAX, IDLE_TIME_MAX, STREAMS_PER_CONNECTION_MAX,
+};
+
+use crate::connection::serve_connection;
+use crate::counters::{EdgeCounters, count};
+use crate::limits::{
+    ACCEPT_PAUSE, BACKLOG, ERROR_STREAMS_MAX, PING_INTERVAL, PING_TIME_MAX, RESET_STREAMS_MAX, STALL_TIME_MAX,
+};
+use crate::quota::{Full, Quota};
+use crate::reply::Body;
+use crate::tls::ServerTls;
+
+/// A bound address. Connections wait in the kernel until it is served.
+#[derive(Debug)]
+pub struct Listener(TcpListener);
+
+impl Listener {
+    /// Binds an address. An IPv6 address takes IPv4 connections too where the system is set so.
+    ///
+    /// # Errors
+    ///
+    /// When the address is taken, not this machine's, or needs a privilege.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(Self(socket.listen(BACKLOG)?))
+    }
+
+    /// The address, with the port that was given out where 0 was asked for.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// Limits of connections.
+#[derive(Clone, Debug)]
+pub struct ConnectionLimits {
+    /// Connections open at once.
+    pub connections_max: usize,
+    /// Connections open at once from one address (IPv6: one network of 64 bits).
+    pub connections_per_address_max: usize,
+    /// Largest head of an HTTP/1 request, and largest header list of an HTTP/2 one; at least 8 KiB.
+    pub head_bytes_max: usize,
+    /// Most header lines.
+    pub headers_max: usize,
+    /// How long a head may take: from the connection for the first, from its first byte for the others.
+    pub head_time_max: Duration,
+    /// How long a kept connection may stay without a request.
+    pub idle_time_max: Duration,
+    /// How long a TLS handshake may take, waiting for its turn included.
+    pub handshake_time_max: Duration,
+    /// How long a request or answer may be under way without a step forward.
+    pub stall_time_max: Duration,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams_max: u32,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: CONNECTIONS_MAX,
+            connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
+            head_bytes_max: HEAD_BYTES_MAX,
+            headers_max: HEADERS_MAX,
+            head_time_max: HEAD_TIME_MAX,
+            idle_time_max: IDLE_TIME_MAX,
+            handshake_time_max: HANDSHAKE_TIME_MAX,
+            stall_time_max: STALL_TIME_MAX,
+            streams_max: STREAMS_PER_CONNECTION_MAX,
+        }
+    }
+}
+
+/// Who is calling.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// Whether it came over TLS.
+    pub tls: bool,
+    address: HeaderValue,
+}
+
+impl ConnectionInfo {
+    /// A caller at this address.
+    pub fn new(peer: SocketAddr, tls: bool) -> Self {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let text = peer.ip().to_string();
+        let address = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self { peer, tls, address }
+    }
+
+    /// The caller's address.
+    pub fn ip(&self) -> IpAddr {
+        self.peer.ip()
+    }
+
+    pub(crate) fn address_value(&self) -> &HeaderValue {
+        &self.address
+    }
+
+    pub(crate) fn proto_value(&self) -> &'static HeaderValue {
+        static HTTP: HeaderValue = HeaderValue::from_static("http");
+        static HTTPS: HeaderValue = HeaderValue::from_static("https");
+        if self.tls { &HTTPS } else { &HTTP }
+    }
+}
+
+/// How serving ends.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Accept no more, finish what is under way.
+    pub soft: CancellationToken,
+    /// End at once.
+    pub hard: CancellationToken,
+}
+
+/// All public listeners together: they share seats and counters. Cheap to clone.
+#[derive(Clone)]
+pub struct Edge(Arc<EdgeParts>);
+
+pub(crate) struct EdgeParts {
+    pub(crate) limits: ConnectionLimits,
+    pub(crate) counters: Arc<EdgeCounters>,
+    pub(crate) http: auto::Builder<TokioExecutor>,
+    quota: Arc<Quota>,
+}
+
+impl Edge {
+    /// With these limits.
+    pub fn new(limits: ConnectionLimits) -> Self {
+        let quota = Arc::new(Quota::new(limits.connections_max, limits.connections_per_address_max));
+        let http = http(&limits);
+        Self(Arc::new(EdgeParts { limits, counters: Arc::default(), http, quota }))
+    }
+
+    /// What was seen so far.
+    pub fn counters(&self) -> &Arc<EdgeCounters> {
+        &self.0.counters
+    }
+
+    /// Serves a listener until it is told to stop and every connection has ended. After `stop.soft` no connection is
+    /// accepted, idle ones are closed, and the others are closed when their requests are answered; after `stop.hard`
+    /// all are cut.
+    pub async fn serve<S, F>(&self, listener: Listener, tls: Option<ServerTls>, service: S, stop: Stop)
+    where
+        S: Fn(Request<Incoming>, ConnectionInfo) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let door = Arc::new(Door { edge: self.0.clone(), tls, stopping: Stopping::default() });
+        let connections = TaskTracker::new();
+        let mut pause = ACCEPT_PAUSE.0;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stop.soft.cancelled() => break,
+                () = stop.hard.cancelled() => break,
+                accepted = listener.0.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    pause = ACCEPT_PAUSE.0;
+                    door.admit(stream, peer, &service, &connections);
+                }
+                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) => {
+                    count(&self.0.counters.accept_errors);
+                    tracing::warn!(%error, pause_ms = pause.as_millis(), "no connection can be accepted");
+                    tokio::select! {
+                        () = stop.soft.cancelled() => break,
+                        () = stop.hard.cancelled() => break,
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    pause = (pause * 2).min(ACCEPT_PAUSE.1);
+                }
+            }
+        }
+        drop(listener);
+        connections.close();
+        door.stopping.flag(&door.stopping.soft);
+        tokio::select! {
+            () = connections.wait() => {}
+            () = stop.hard.cancelled() => {
+                door.stopping.flag(&door.stopping.hard);
+                connections.wait().await;
+            }
+        }
+    }
+}
+
+/// One listener being served.
+pub(crate) struct Door {
+    pub(crate) edge: Arc<EdgeParts>,
+    pub(crate) tls: Option<ServerTls>,
+    pub(crate) stopping: Stopping,
+}
+
+impl Door {
+    fn admit<S, F>(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        service: &S,
+        connections: &TaskTracker,
+    ) where
+        S: Fn(Request<Incoming>, ConnectionInfo) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        match self.edge.quota.seat(peer.ip()) {
+            Ok(seat) => {
+                connections.spawn(serve_connection(self.clone(), stream, peer, seat, service.clone()));
+            }
+            Err(Full::House) => count(&self.edge.counters.refused_total),
+            Err(Full::Address) => count(&self.edge.counters.refused_address),
+        }
+    }
+}
+
+/// The end, as connections hear of it: a flag that costs nothing to read, raised before the token wakes them.
+#[derive(Default)]
+pub(crate) struct Stopping {
+    flagged: AtomicBool,
+    pub(crate) soft: CancellationToken,
+    pub(crate) hard: CancellationToken,
+}
+
+impl Stopping {
+    fn flag(&self, token: &CancellationToken) {
+        self.flagged.store(true, Ordering::SeqCst);
+        token.cancel();
+    }
+
+    pub(crate) fn is_flagged(&self) -> bool {
+        self.flagged.load(Ordering::Relaxed)
+    }
+}
+
+/// The errors of `accept` that say something about one connection, not about the listener (`accept(2)`).
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+fn http(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    // The time of a head is limited by the connection's driver, which can tell it from idling.
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_headers(limits.headers_max)
+        .max_buf_size(limits.head_bytes_max.max(8 * 1024));
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_max)
+        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .max_send_buf_size(64 * 1024)
+        .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
+        .max_local_error_reset_streams(ERROR_STREAMS_MAX)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIME_MAX);
+    http
+}
