@@ -1,0 +1,322 @@
+//! The elements of a value's arrays: what each shape calls its id, its type and its people.
+//!
+//! Every identity key is made by [`join`]: a prefix, a scope and parts, between colons. A part that
+//! the element does not have is replaced by the hash of the element, so that two elements are never
+//! taken for one only because both are incomplete.
+
+use std::borrow::Cow;
+
+use crate::canonical;
+use crate::change::Change;
+use crate::contact::Person;
+use crate::event::Kind;
+use crate::json::{Members, Value};
+
+/// What is read from an element or a whole value.
+pub(crate) struct Reading<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) r#type: Option<Cow<'a, str>>,
+    pub(crate) key: String,
+    /// The contact part of its conversation.
+    pub(crate) contact: Option<Cow<'a, str>>,
+    pub(crate) wamid: Option<Cow<'a, str>>,
+    /// When, in seconds, as it was written.
+    pub(crate) timestamp: Option<Cow<'a, str>>,
+    /// Whether the key holds the hash of the whole value and so might fit a neighbour too.
+    pub(crate) is_shared: bool,
+}
+
+impl Reading<'_> {
+    pub(crate) fn new(kind: Kind, key: String) -> Self {
+        Self { kind, r#type: None, key, contact: None, wamid: None, timestamp: None, is_shared: false }
+    }
+}
+
+/// How the elements of an array are read.
+#[derive(Clone, Copy)]
+pub(crate) enum Shape {
+    Message,
+    Status,
+    Error,
+    Action,
+    Echo,
+    ContactSync,
+    HistoryChunk,
+    HistoryMessage,
+    Call,
+    CallStatus,
+    Group,
+    Preference,
+    Identity,
+    Automatic,
+    Tracking,
+}
+
+impl Shape {
+    /// Reads an element whose members are given (none, if it is no object).
+    pub(crate) fn read<'a>(
+        self,
+        change: &Change<'a>,
+        members: &Members<'a>,
+        value: Value<'a>,
+    ) -> Reading<'a> {
+        let element = Element { change, members, value };
+        match self {
+            Self::Message => element.message(),
+            Self::Status => element.status(Kind::Status, "st"),
+            Self::Error => element.error(),
+            Self::Action => element.action(),
+            Self::Echo => element.echo(),
+            Self::ContactSync => element.contact_sync(),
+            Self::HistoryChunk => element.history_chunk(),
+            Self::HistoryMessage => element.history_message(),
+            Self::Call => element.call(),
+            Self::CallStatus => element.status(Kind::CallStatus, "callst"),
+            Self::Group => element.group(),
+            Self::Preference => element.preference(),
+            Self::Identity => element.identity(),
+            Self::Automatic => element.automatic(),
+            Self::Tracking => element.tracking(),
+        }
+    }
+}
+
+/// An identity key. The first part that is missing is replaced by the element's hash, further ones
+/// are left empty; a part that may be missing by right is passed as `Some("")`.
+pub(crate) fn join(
+    change: &Change<'_>,
+    prefix: &str,
+    scope: &str,
+    parts: &[Option<&str>],
+    element: Value<'_>,
+) -> String {
+    let length = parts.iter().map(|part| 1 + part.map_or(64, str::len)).sum::<usize>();
+    let mut key = String::with_capacity(change.prefix.len() + prefix.len() + 1 + scope.len() + length);
+    key.push_str(change.prefix);
+    key.push_str(prefix);
+    key.push(':');
+    key.push_str(scope);
+    let mut is_complete = true;
+    for part in parts {
+        key.push(':');
+        match part {
+            Some(part) => key.push_str(part),
+            None if is_complete => {
+                key.push_str(&canonical::hash(element));
+                is_complete = false;
+            }
+            None => {}
+        }
+    }
+    key
+}
+
+struct Element<'e, 'a> {
+    change: &'e Change<'a>,
+    members: &'e Members<'a>,
+    value: Value<'a>,
+}
+
+impl<'a> Element<'_, 'a> {
+    fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.members.text(name)
+    }
+
+    fn key(&self, prefix: &str, parts: &[Option<&str>]) -> String {
+        join(self.change, prefix, self.change.number(), parts, self.value)
+    }
+
+    /// The lasting name of the person whose ids are these members.
+    fn person(&self, parent: &str, user: &str, phone: &str) -> Option<Cow<'a, str>> {
+        self.change.contacts.complete(Person::of(self.members, parent, user, phone)).name()
+    }
+
+    fn sender(&self) -> Option<Cow<'a, str>> {
+        self.person("from_parent_user_id", "from_user_id", "from")
+    }
+
+    fn addressee(&self) -> Option<Cow<'a, str>> {
+        self.person("to_parent_user_id", "to_user_id", "to")
+    }
+
+    fn message(self) -> Reading<'a> {
+        let wamid = self.text("id");
+        Reading {
+            r#type: self.text("type"),
+            contact: self.text("group_id").or_else(|| self.sender()),
+            timestamp: self.text("timestamp"),
+            ..Reading::new(Kind::Message, self.key("msg", &[wamid.as_deref()]))
+        }
+        .about(wamid)
+    }
+
+    fn echo(self) -> Reading<'a> {
+        let wamid = self.text("id");
+        Reading {
+            r#type: self.text("type"),
+            contact: self.text("group_id").or_else(|| self.addressee()),
+            timestamp: self.text("timestamp"),
+            ..Reading::new(Kind::Echo, self.key("echo", &[wamid.as_deref()]))
+        }
+        .about(wamid)
+    }
+
+    /// A message status or a call status. A message sent to a group has one for every participant.
+    fn status(self, kind: Kind, prefix: &str) -> Reading<'a> {
+        let (id, status) = (self.text("id"), self.text("status"));
+        let participant = self
+            .text("recipient_participant_id")
+            // One of Meta's samples spells it so.
+            .or_else(|| self.text("participant_recipient_id"))
+            .or_else(|| self.text("recipient_participant_user_id"))
+            .unwrap_or_default();
+        let is_group = self.text("recipient_type").is_some_and(|kind| kind == "group");
+        let contact = if is_group {
+            self.text("recipient_id").or_else(|| self.text("group_id"))
+        } else {
+            self.person("recipient_parent_user_id", "recipient_user_id", "recipient_id")
+        };
+        let key = if kind == Kind::Status {
+            self.key(prefix, &[id.as_deref(), status.as_deref(), Some(&participant)])
+        } else {
+            self.key(prefix, &[id.as_deref(), status.as_deref()])
+        };
+        let wamid = id.filter(|_| kind == Kind::Status);
+        Reading { r#type: status, contact, timestamp: self.text("timestamp"), ..Reading::new(kind, key) }
+            .about(wamid)
+    }
+
+    fn error(self) -> Reading<'a> {
+        let key = self.key("err", &[Some(self.change.hash())]);
+        Reading { r#type: self.text("code"), is_shared: true, ..Reading::new(Kind::Error, key) }
+    }
+
+    fn action(self) -> Reading<'a> {
+        let action = self.text("action_type");
+        // The ids stand in a member named after the action, `…_data`.
+        let id = |name: &str| {
+            self.text(name).or_else(|| self.members.values().find_map(|value| value.text_at(name)))
+        };
+        let id = id("click_id").or_else(|| id("tracking_token"));
+        let timestamp = self.text("timestamp");
+        let key = self.key("act", &[action.as_deref(), id.as_deref(), timestamp.as_deref()]);
+        Reading { r#type: action, timestamp, ..Reading::new(Kind::Action, key) }
+    }
+
+    fn contact_sync(self) -> Reading<'a> {
+        let text = |name: &str| self.members.text_in("contact", name);
+        let person =
+            Person { parent: text("parent_user_id"), user: text("user_id"), phone: text("phone_number") };
+        let action = self.text("action");
+        let timestamp = self.members.text_in("metadata", "timestamp");
+        let id = person.phone.as_deref().or(person.user.as_deref());
+        let key = self.key("sync", &[id, action.as_deref(), timestamp.as_deref()]);
+        let contact = self.change.contacts.complete(person).name();
+        Reading { r#type: action, contact, timestamp, ..Reading::new(Kind::ContactSync, key) }
+    }
+
+    /// A chunk tells of many conversations, so it belongs to none.
+    fn history_chunk(self) -> Reading<'a> {
+        let text = |name: &str| self.members.text_in("metadata", name).unwrap_or_default();
+        let parts = [Some(&*text("phase")), Some(&*text("chunk_order")), Some(self.change.hash())];
+        let key = self.key("hist", &parts);
+        let is_refusal = self.members.get("errors").is_some() && self.members.get("threads").is_none();
+        let r#type = Some(Cow::Borrowed(if is_refusal { "errors" } else { "threads" }));
+        Reading { r#type, is_shared: true, ..Reading::new(Kind::History, key) }
+    }
+
+    /// Media and echoes that follow a chunk. Either side may have written them.
+    fn history_message(self) -> Reading<'a> {
+        let wamid = self.text("id");
+        let by_business =
+            self.text("from").is_some() && self.text("from") == self.change.display_phone_number;
+        let contact = self
+            .text("group_id")
+            .or_else(|| self.addressee())
+            .or_else(|| if by_business { None } else { self.sender() });
+        Reading {
+            r#type: self.text("type"),
+            contact,
+            timestamp: self.text("timestamp"),
+            ..Reading::new(Kind::History, self.key("hist", &[wamid.as_deref()]))
+        }
+        .about(wamid)
+    }
+
+    fn call(self) -> Reading<'a> {
+        let (id, event) = (self.text("id"), self.text("event"));
+        let from_business = match self.text("direction").as_deref() {
+            Some("BUSINESS_INITIATED") => true,
+            Some("USER_INITIATED") => false,
+            _ => self.text("from").is_some() && self.text("from") == self.change.display_phone_number,
+        };
+        let contact = if from_business { self.addressee() } else { self.sender() };
+        let key = self.key("call", &[id.as_deref(), event.as_deref()]);
+        Reading { r#type: event, contact, timestamp: self.text("timestamp"), ..Reading::new(Kind::Call, key) }
+    }
+
+    fn group(self) -> Reading<'a> {
+        let (group, r#type, timestamp) = (self.text("group_id"), self.text("type"), self.text("timestamp"));
+        let is_status = self.change.field == "group_status_update";
+        let key = if is_status {
+            self.key("grp", &[group.as_deref(), r#type.as_deref(), timestamp.as_deref()])
+        } else {
+            let request = self.text("request_id").unwrap_or_default();
+            let parts = [
+                Some(group.as_deref().unwrap_or_default()),
+                Some(r#type.as_deref().unwrap_or_default()),
+                Some(&*request),
+                Some(self.change.hash()),
+            ];
+            self.key("grp", &parts)
+        };
+        Reading { r#type, contact: group, timestamp, is_shared: !is_status, ..Reading::new(Kind::Group, key) }
+    }
+
+    fn preference(self) -> Reading<'a> {
+        let (category, value, timestamp) =
+            (self.text("category"), self.text("value"), self.text("timestamp"));
+        let id = self.text("wa_id").or_else(|| self.text("user_id"));
+        let parts = [id.as_deref(), category.as_deref(), value.as_deref(), timestamp.as_deref()];
+        let key = self.key("pref", &parts);
+        let contact = self.person("parent_user_id", "user_id", "wa_id");
+        Reading { r#type: value, contact, timestamp, ..Reading::new(Kind::Preference, key) }
+    }
+
+    /// Belongs to the conversation under the new ids, so that it precedes what arrives under them.
+    fn identity(self) -> Reading<'a> {
+        let previous = self.members.text_in("user_id", "previous");
+        let current = self.members.text_in("user_id", "current");
+        let key = self.key("uid", &[previous.as_deref(), current.as_deref()]);
+        let contact = self
+            .members
+            .text_in("parent_user_id", "current")
+            .or(current)
+            .or_else(|| self.person("parent_user_id", "user_id", "wa_id"));
+        Reading { contact, timestamp: self.text("timestamp"), ..Reading::new(Kind::Identity, key) }
+    }
+
+    fn automatic(self) -> Reading<'a> {
+        let (wamid, event) = (self.text("id"), self.text("event_name"));
+        let key = self.key("auto", &[wamid.as_deref(), event.as_deref()]);
+        Reading { r#type: event, timestamp: self.text("timestamp"), ..Reading::new(Kind::Automatic, key) }
+            .about(wamid)
+    }
+
+    fn tracking(self) -> Reading<'a> {
+        let (event, timestamp) = (self.text("event_name"), self.text("timestamp"));
+        let parts = [
+            Some(event.as_deref().unwrap_or_default()),
+            Some(timestamp.as_deref().unwrap_or_default()),
+            Some(self.change.hash()),
+        ];
+        let key = self.key("trk", &parts);
+        Reading { r#type: event, timestamp, is_shared: true, ..Reading::new(Kind::Tracking, key) }
+    }
+}
+
+impl<'a> Reading<'a> {
+    fn about(self, wamid: Option<Cow<'a, str>>) -> Self {
+        Self { wamid, ..self }
+    }
+}

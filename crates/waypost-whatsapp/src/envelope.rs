@@ -1,0 +1,321 @@
+//! The envelope: from a body's bytes to its events.
+//!
+//! Meta documents `{object, entry: [{id, time, changes: [{field, value}]}]}`, with up to a thousand
+//! updates in any of the arrays and the order of members left open. Whatever differs from that is
+//! read as far as it goes, since nothing in a body may be a reason to refuse it:
+//!
+//! - an object where an array should be counts as its one element, and a body that is an array
+//!   counts as envelopes one after another;
+//! - a `field` that is missing in the change is looked for in its entry, then at the top;
+//! - of members with the same name, arrays are all read, and the first text that is not empty wins;
+//! - a value that holds none of its field's arrays is one event; so are an entry without changes and
+//!   a body without entries;
+//! - an envelope of another `object` than `whatsapp_business_account` holds only unknown events.
+//!
+//! Work is linear in the body's size, whatever its content, and memory is bounded by [`EVENTS_MAX`].
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
+use crate::canonical;
+use crate::change::Change;
+use crate::element::Reading;
+use crate::event::{Class, Event, Kind, Part, Place, Split};
+use crate::field::{self, Array};
+use crate::json::{Cursor, Members, Value};
+
+/// The `object` of every WhatsApp envelope.
+const OBJECT: &str = "whatsapp_business_account";
+/// Seconds that are believed to be a time: from September 2001 to the year 2100.
+const SECONDS_SANE: std::ops::RangeInclusive<i64> = 1_000_000_000..=4_102_444_800;
+
+/// Most events a body is split into. Meta documents 1,000 updates; a body of the largest size full of
+/// the shortest messages stays below. Beyond it, one more event of kind `unknown` stands for the whole
+/// body.
+pub const EVENTS_MAX: usize = 65_536;
+
+/// Splits a body into its events. Never fails: what cannot be read is one event of kind `unknown`.
+pub fn split(body: &[u8]) -> Split<'_> {
+    let Some(root) = parse(body) else { return unreadable(body) };
+    let mut reader = Reader::new(root);
+    reader.read();
+    if reader.events.is_empty() || reader.is_full() {
+        let reading = field::nothing("", "", root);
+        let place = Place { entry: 0, change: 0, part: Part::Body };
+        reader.events.push(event(reading, place, root.raw()));
+    }
+    Split { events: reader.events, readable: true }
+}
+
+fn parse(body: &[u8]) -> Option<Value<'_>> {
+    let text = std::str::from_utf8(body).ok()?;
+    Value::parse(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+fn unreadable(body: &[u8]) -> Split<'_> {
+    let reading = Reading::new(Kind::Unknown, format!("unk:::{}", canonical::hash_bytes(body)));
+    let place = Place { entry: 0, change: 0, part: Part::Body };
+    let raw = std::str::from_utf8(body).unwrap_or_default();
+    Split { events: vec![event(reading, place, raw)], readable: false }
+}
+
+/// An event that belongs to no change.
+fn event<'a>(reading: Reading<'a>, place: Place, raw: &'a str) -> Event<'a> {
+    Event {
+        kind: reading.kind,
+        class: Class::Message,
+        field: Cow::Borrowed(""),
+        r#type: reading.r#type.unwrap_or_default(),
+        phone_number_id: None,
+        display_phone_number: None,
+        waba_id: None,
+        conversation: None,
+        wamid: reading.wamid,
+        key: reading.key,
+        occurred_at_ms: None,
+        once: true,
+        place,
+        raw,
+    }
+}
+
+/// A change as it is found, before its entry's id and time are known.
+struct Found<'a> {
+    field: Option<Cow<'a, str>>,
+    value: Value<'a>,
+    members: Members<'a>,
+}
+
+struct Reader<'a> {
+    root: Value<'a>,
+    events: Vec<Event<'a>>,
+    /// Whether the envelope is about another `object`.
+    is_foreign: bool,
+    entries: usize,
+    /// The `field` at the top, where one was looked for.
+    root_field: OnceCell<Option<Cow<'a, str>>>,
+    /// The members of the element being read; kept to spare allocations.
+    element: Members<'a>,
+    /// Of the change being read: keys that hold the hash of the whole value, and whose they are.
+    shared: HashMap<String, &'a str>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(root: Value<'a>) -> Self {
+        Self {
+            root,
+            events: Vec::new(),
+            is_foreign: false,
+            entries: 0,
+            root_field: OnceCell::new(),
+            element: Members::default(),
+            shared: HashMap::new(),
+        }
+    }
+
+    fn read(&mut self) {
+        self.root.cursor().items(|cursor| {
+            let (events, entries) = (self.events.len(), self.entries);
+            let mark = cursor.mark();
+            self.is_foreign = false;
+            self.envelope(cursor);
+            if self.is_foreign {
+                // `object` may follow `entry`: only now is it known that the fields mean something else.
+                self.events.truncate(events);
+                self.entries = entries;
+                self.envelope(&mut cursor.since(mark).cursor());
+            }
+        });
+    }
+
+    fn envelope(&mut self, cursor: &mut Cursor<'a>) {
+        cursor.members(|name, cursor| match &*name {
+            "object" => {
+                let object = cursor.value();
+                let is_other = |object: Cow<'_, str>| !object.eq_ignore_ascii_case(OBJECT);
+                self.is_foreign |= object.raw().starts_with('"') && object.text().is_some_and(is_other);
+            }
+            "entry" => {
+                cursor.items(|cursor| self.entry(cursor));
+            }
+            _ => {}
+        });
+    }
+
+    fn is_full(&self) -> bool {
+        self.events.len() >= EVENTS_MAX
+    }
+
+    fn entry(&mut self, cursor: &mut Cursor<'a>) {
+        if self.is_full() {
+            return;
+        }
+        let (mut id, mut time, mut field) = (None, None, None);
+        let mut changes = Vec::new();
+        let mark = cursor.mark();
+        let is_object = cursor.members(|name, cursor| match &*name {
+            "id" => keep_first(&mut id, cursor),
+            "time" => keep_first(&mut time, cursor),
+            "field" => keep_first(&mut field, cursor),
+            "changes" => {
+                cursor.items(|cursor| {
+                    if changes.len() < EVENTS_MAX {
+                        changes.push(find_change(cursor));
+                    }
+                });
+            }
+            _ => {}
+        });
+        if !is_object {
+            cursor.skip();
+        }
+        let entry = cursor.since(mark);
+        let place = Place { entry: self.entries, change: 0, part: Part::Entry };
+        self.entries += 1;
+        if changes.is_empty() {
+            let field = field.unwrap_or_default();
+            let reading = field::nothing(&field, id.as_deref().unwrap_or_default(), entry);
+            let (waba_id, occurred_at_ms) = (id.filter(|id| id != "0"), milliseconds(time.as_deref()));
+            let bare = event(reading, place, entry.raw());
+            self.events.push(Event { field, waba_id, occurred_at_ms, ..bare });
+            return;
+        }
+        for (index, found) in changes.into_iter().enumerate() {
+            let field =
+                found.field.or_else(|| field.clone()).or_else(|| self.root_field()).unwrap_or_default();
+            let change = Change::new(field, id.clone(), time.clone(), found.value, found.members);
+            self.change(&change, Place { change: index, ..place });
+        }
+    }
+
+    /// A `field` at the top of the body, where Meta's samples sometimes have it.
+    fn root_field(&self) -> Option<Cow<'a, str>> {
+        self.root_field.get_or_init(|| self.root.text_at("field")).clone()
+    }
+
+    fn change(&mut self, change: &Change<'a>, place: Place) {
+        let first = self.events.len();
+        self.shared.clear();
+        if !self.is_foreign {
+            self.arrays(change, &change.members, field::arrays(&change.field), place);
+            if change.field == "standby" {
+                let mut standby = Members::default();
+                for copies in change.members.all("standby") {
+                    copies.cursor().items(|cursor| {
+                        standby.read(cursor);
+                        self.arrays(change, &standby, field::standby_arrays(), place);
+                    });
+                }
+            }
+        }
+        if self.events.len() == first {
+            let reading = if self.is_foreign { field::unknown(change) } else { field::whole(change) };
+            self.push(change, reading, Place { part: Part::Value, ..place }, change.value);
+        }
+        // An error alone has no id, and may well come again. One that comes with other events is
+        // part of what happened to them, and the hash in its key tells it apart.
+        let events = self.events.get_mut(first..).unwrap_or_default();
+        if events.iter().all(|event| event.kind == Kind::Error) {
+            events.iter_mut().for_each(|event| event.once = false);
+        }
+    }
+
+    /// Reads the arrays a field may have, in the order they stand in.
+    fn arrays(&mut self, change: &Change<'a>, members: &Members<'a>, arrays: &'static [Array], place: Place) {
+        let mut counts = [0_usize; 8];
+        for (name, value) in members.iter() {
+            let found = arrays.iter().zip(&mut counts).find(|(array, _)| array.member == name);
+            let Some((array, count)) = found else { continue };
+            let mut element = std::mem::take(&mut self.element);
+            value.cursor().items(|cursor| {
+                if self.is_full() {
+                    return;
+                }
+                let mark = cursor.mark();
+                element.read(cursor);
+                let value = cursor.since(mark);
+                let mut reading = array.shape.read(change, &element, value);
+                if reading.is_shared {
+                    self.tell_apart(&mut reading, value);
+                }
+                let part = Part::Element { array: array.name, index: *count };
+                self.push(change, reading, Place { part, ..place }, value);
+                *count += 1;
+            });
+            self.element = element;
+        }
+    }
+
+    /// Adds the element's own hash to a key that a different element of this value has already.
+    fn tell_apart(&mut self, reading: &mut Reading<'a>, value: Value<'a>) {
+        let other = *self.shared.entry(reading.key.clone()).or_insert(value.raw());
+        if other != value.raw() {
+            reading.key.push(':');
+            reading.key.push_str(&canonical::hash(value));
+        }
+    }
+
+    fn push(&mut self, change: &Change<'a>, reading: Reading<'a>, place: Place, value: Value<'a>) {
+        let number = change.number();
+        let conversation = reading.contact.map(|contact| {
+            let mut conversation = String::with_capacity(number.len() + 1 + contact.len());
+            conversation.push_str(number);
+            conversation.push(':');
+            conversation.push_str(&contact);
+            conversation
+        });
+        let happened = milliseconds(reading.timestamp.as_deref());
+        self.events.push(Event {
+            kind: reading.kind,
+            class: field::class(&change.field),
+            field: change.field.clone(),
+            r#type: reading.r#type.unwrap_or_default(),
+            phone_number_id: change.phone_number_id.clone(),
+            display_phone_number: change.display_phone_number.clone(),
+            waba_id: change.waba_id.clone(),
+            conversation,
+            wamid: reading.wamid,
+            key: reading.key,
+            occurred_at_ms: happened.or_else(|| milliseconds(change.time.as_deref())),
+            once: !change.is_test(),
+            place,
+            raw: value.raw(),
+        });
+    }
+}
+
+/// A change at the cursor, which passes it. Its value's members are taken along in the same pass.
+fn find_change<'a>(cursor: &mut Cursor<'a>) -> Found<'a> {
+    let mut field = None;
+    let mut value = None;
+    let mark = cursor.mark();
+    let is_object = cursor.members(|name, cursor| match &*name {
+        "field" => keep_first(&mut field, cursor),
+        "value" if value.is_none() => {
+            let mark = cursor.mark();
+            let mut members = Members::default();
+            members.read(cursor);
+            value = Some((cursor.since(mark), members));
+        }
+        _ => {}
+    });
+    if !is_object {
+        cursor.skip();
+    }
+    let (value, members) = value.unwrap_or_else(|| (cursor.since(mark), Members::default()));
+    Found { field, value, members }
+}
+
+fn keep_first<'a>(slot: &mut Option<Cow<'a, str>>, cursor: &mut Cursor<'a>) {
+    let text = cursor.value().text();
+    if slot.is_none() {
+        *slot = text;
+    }
+}
+
+/// Milliseconds of a time written in seconds, as a string or a number.
+fn milliseconds(seconds: Option<&str>) -> Option<i64> {
+    let seconds: i64 = seconds?.parse().ok()?;
+    SECONDS_SANE.contains(&seconds).then(|| seconds * 1_000)
+}
