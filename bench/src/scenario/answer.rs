@@ -1,0 +1,105 @@
+//! Webhooks are sent and their answers timed.
+
+use std::time::Duration;
+
+use super::{Budget, Load, plan};
+use crate::machine::{self, Processor};
+use crate::peers::Running;
+use crate::process::{Processes, Usage};
+use crate::sender::{self, Moment, Outcome};
+use crate::table::Sample;
+
+/// One turn under a load.
+pub(super) fn measure(running: &Running, load: Load, budget: &Budget) -> anyhow::Result<Sample> {
+    machine::wait_until_quiet(budget.patience);
+    let mut plan = plan(running, load);
+    plan.warmup = budget.warmup;
+    plan.measure = budget.measure;
+    let mut readings = Readings::new(running);
+    let outcome = sender::run(&plan, sender::new_id_base(), |moment| readings.take(moment))?;
+    Ok(readings.sample(&outcome))
+}
+
+/// What the machine says when measuring begins and ends.
+pub(super) struct Readings {
+    server: Processes,
+    own: Processes,
+    begin: Reading,
+    end: Reading,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Reading {
+    server: Usage,
+    own: Usage,
+    processor: Processor,
+}
+
+impl Readings {
+    /// Ready to read a server's processes and this program.
+    pub(super) fn new(running: &Running) -> Self {
+        let (begin, end) = Default::default();
+        Self { server: running.server.processes(), own: Processes::own(), begin, end }
+    }
+
+    /// Reads.
+    pub(super) fn take(&mut self, moment: Moment) {
+        let reading =
+            Reading { server: self.server.usage(), own: self.own.usage(), processor: Processor::now() };
+        match moment {
+            Moment::Begin => self.begin = reading,
+            Moment::End => self.end = reading,
+        }
+    }
+
+    /// The server's processes.
+    pub(super) fn server(&self) -> &Processes {
+        &self.server
+    }
+
+    /// Processor time of the server between the readings.
+    pub(super) fn server_cpu(&self) -> Duration {
+        self.end.server.cpu.saturating_sub(self.begin.server.cpu)
+    }
+
+    /// Bytes the server wrote between the readings.
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.end.server.written_bytes.saturating_sub(self.begin.server.written_bytes)
+    }
+
+    /// The share of the machine between the readings that was neither the server's nor ours.
+    pub(super) fn others(&self) -> f64 {
+        let ours = self.server_cpu() + self.end.own.cpu.saturating_sub(self.begin.own.cpu);
+        self.end.processor.share_of_others(self.begin.processor, ours)
+    }
+
+    /// A turn's figures per request answered.
+    pub(super) fn sample(&self, outcome: &Outcome) -> Sample {
+        let ms = |share| Some(outcome.latency.quantile(share) as f64 / 1e6);
+        Sample {
+            per_second: Some(outcome.per_second()),
+            p50_ms: ms(0.5),
+            p99_ms: ms(0.99),
+            p999_ms: ms(0.999),
+            failed: outcome.failed(),
+            ..self.costs(outcome.completed)
+        }
+    }
+
+    /// What the server used, for so many requests.
+    pub(super) fn costs(&self, requests: u64) -> Sample {
+        let per = |total: f64| (requests > 0).then(|| total / requests as f64);
+        Sample {
+            cpu_per_10k: per(self.server_cpu().as_secs_f64() * 10_000.0),
+            resident_mib: Some(mib(self.server.resident().now_bytes)),
+            written_per_request: per(self.written_bytes() as f64),
+            others: Some(self.others()),
+            ..Sample::default()
+        }
+    }
+}
+
+/// Bytes as MiB.
+pub(super) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / 1024.0 / 1024.0
+}
