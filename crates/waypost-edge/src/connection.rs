@@ -42,21 +42,25 @@ pub(crate) async fn serve_connection<S, F>(
                 count(&counters.handshakes_open);
                 let until = Instant::now() + door.edge.limits.handshake_time_max;
                 let handshake = timeout_at(until, async {
-                    // A client that has not said a word yet takes nobody's turn.
-                    stream.readable().await.ok()?;
+                    // A client that has not said a word yet takes nobody's turn. Looking, since tokio may call a
+                    // socket readable that has nothing to read.
+                    stream.peek(&mut [0]).await.ok()?;
                     let _turn = seat.handshake().await.ok()?;
                     tls.acceptor().accept(stream).await.ok()
                 });
-                let hard_stop = door.stopping.hard.cancelled();
                 let secured = tokio::select! {
-                    secured = handshake => secured,
-                    () = hard_stop => Ok(None),
+                    secured = handshake => Some(secured),
+                    // Nothing has been asked yet: there is nothing to finish.
+                    () = door.stopping.soft.cancelled() => None,
                 };
                 discount(&counters.handshakes_open);
                 match secured {
-                    Ok(Some(stream)) => drive(&door, stream, ConnectionInfo::new(peer, true), service).await,
-                    Ok(None) => count(&counters.handshakes_failed),
-                    Err(_) => count(&counters.handshakes_timed_out),
+                    Some(Ok(Some(stream))) => {
+                        drive(&door, stream, ConnectionInfo::new(peer, true), service).await;
+                    }
+                    Some(Ok(None)) => count(&counters.handshakes_failed),
+                    Some(Err(_)) => count(&counters.handshakes_timed_out),
+                    None => {}
                 }
             }
         }

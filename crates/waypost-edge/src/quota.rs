@@ -125,12 +125,14 @@ mod tests {
         let neighbour: IpAddr = "2001:db8::2".parse().unwrap();
         let other: IpAddr = "203.0.113.1".parse().unwrap();
         let seat = quota.seat(one).ok().unwrap();
-        let _second = quota.seat(neighbour).ok().unwrap();
+        let second = quota.seat(neighbour).ok().unwrap();
         assert_eq!(quota.seat(one).err(), Some(Full::Address));
-        let _third = quota.seat(other).ok().unwrap();
+        let third = quota.seat(other).ok().unwrap();
         assert_eq!(quota.seat(other).err(), Some(Full::House));
         drop(seat);
-        let _fourth = quota.seat("::ffff:203.0.113.1".parse().unwrap()).ok().unwrap();
+        let fourth = quota.seat("::ffff:203.0.113.1".parse().unwrap()).ok().unwrap();
         assert_eq!(quota.taken().addresses.len(), 2);
+        drop((second, third, fourth));
+        assert!(quota.taken().addresses.is_empty(), "an address nobody uses is remembered");
     }
 }

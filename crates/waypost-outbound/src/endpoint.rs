@@ -246,7 +246,8 @@ impl Endpoint {
         loop {
             let (line, fresh) = match inner.pool.take(inner.clock.monotonic()) {
                 Some(line) => (line, false),
-                None => self.connected(progress).await?,
+                // Boxed, so that the common call, on a kept connection, does not carry a TLS handshake's state around.
+                None => Box::pin(self.connected(progress)).await?,
             };
             progress.stage = Stage::Sent;
             let sent = inner.clock.monotonic();

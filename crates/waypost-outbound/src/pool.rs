@@ -94,7 +94,7 @@ impl Pool {
         }
         while let Some((lent, since)) = state.idle.pop() {
             let fresh = now.saturating_sub(since) < self.idle_time_max;
-            if fresh && lent.sender.is_ready() && state.admits(lent.address) {
+            if fresh && lent.sender.is_ready() {
                 return Some(Line::One(lent));
             }
         }

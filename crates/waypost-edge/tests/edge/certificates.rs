@@ -190,7 +190,7 @@ fn an_expired_certificate_is_a_warning() {
 #[tokio::test]
 async fn handshakes_that_stall_end_in_time_and_stand_in_nobodys_way() {
     let pair = Pair::new();
-    let limit = Duration::from_millis(500);
+    let limit = Duration::from_secs(2);
     let limits = ConnectionLimits { handshake_time_max: limit, ..ConnectionLimits::default() };
     let face = Face::open(limits, Some(pair.load().unwrap()), greet);
     let mut stalled = Vec::new();
@@ -203,6 +203,7 @@ async fn handshakes_that_stall_end_in_time_and_stand_in_nobodys_way() {
     }
     let mut stream = connect(&face, &client(&pair.der, &[])).await.unwrap();
     assert_eq!(ask(&mut stream, GET).await, 200);
+    assert_eq!(face.counters().handshakes_timed_out.load(Relaxed), 0, "it had to wait for the others");
     for stream in &mut stalled {
         end(stream).await;
     }
@@ -220,7 +221,12 @@ async fn a_soft_stop_ends_handshakes_and_connections_over_tls() {
     let face = Face::open(ConnectionLimits::default(), Some(pair.load().unwrap()), greet);
     let mut stream = connect(&face, &client(&pair.der, &[])).await.unwrap();
     assert_eq!(ask(&mut stream, GET).await, 200);
+    let mut silent = face.connect().await;
+    while face.counters().handshakes_open.load(Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
     face.stop.soft.cancel();
     end(&mut stream).await;
+    end(&mut silent).await;
     crate::face::soon(face.served).await.unwrap();
 }

@@ -9,7 +9,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use waypost_edge::{Body, ConnectionInfo, ConnectionLimits};
 
@@ -165,34 +165,27 @@ async fn heads_beyond_their_limits_are_answered_431() {
     assert_eq!(ask(&mut face.connect().await, "nonsense\r\n\r\n").await, 400);
 }
 
+type Answering = std::pin::Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
 /// A service that says when it was asked and answers when it is told.
-fn patient() -> (
-    impl Fn(Request<Incoming>, ConnectionInfo) -> std::pin::Pin<Box<dyn Future<Output = Response<Body>> + Send>>
-    + Clone
-    + Send
-    + Sync
-    + 'static,
-    mpsc::Receiver<()>,
-    tokio::sync::watch::Sender<bool>,
-) {
-    let (asked, asks) = mpsc::channel(8);
-    let (release, released) = tokio::sync::watch::channel(false);
-    let service = move |_: Request<Incoming>, _: ConnectionInfo| {
-        let (asked, mut released) = (asked.clone(), released.clone());
-        let answer: std::pin::Pin<Box<dyn Future<Output = Response<Body>> + Send>> = Box::pin(async move {
+fn patient(
+    asked: mpsc::Sender<()>,
+    release: watch::Receiver<bool>,
+) -> impl Fn(Request<Incoming>, ConnectionInfo) -> Answering + Clone + Send + Sync + 'static {
+    move |_, _| {
+        let (asked, mut release) = (asked.clone(), release.clone());
+        Box::pin(async move {
             asked.send(()).await.unwrap();
-            let _ = released.wait_for(|released| *released).await;
+            let _ = release.wait_for(|released| *released).await;
             Response::new(Body::full("done"))
-        });
-        answer
-    };
-    (service, asks, release)
+        })
+    }
 }
 
 #[tokio::test]
 async fn a_soft_stop_finishes_what_is_under_way_and_takes_nothing_new() {
-    let (service, mut asks, release) = patient();
-    let face = Face::open(limits(LONG, LONG), None, service);
+    let ((asked, mut asks), (release, released)) = (mpsc::channel(8), watch::channel(false));
+    let face = Face::open(limits(LONG, LONG), None, patient(asked, released));
     let (mut busy, mut fresh) = (face.connect().await, face.connect().await);
     busy.write_all(GET.as_bytes()).await.unwrap();
     asks.recv().await.unwrap();
@@ -215,8 +208,8 @@ async fn a_soft_stop_finishes_what_is_under_way_and_takes_nothing_new() {
 
 #[tokio::test]
 async fn a_hard_stop_ends_what_is_under_way() {
-    let (service, mut asks, _release) = patient();
-    let face = Face::open(limits(LONG, LONG), None, service);
+    let ((asked, mut asks), (_release, released)) = (mpsc::channel(8), watch::channel(false));
+    let face = Face::open(limits(LONG, LONG), None, patient(asked, released));
     let mut busy = face.connect().await;
     busy.write_all(GET.as_bytes()).await.unwrap();
     asks.recv().await.unwrap();

@@ -16,6 +16,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{HandshakeKind, ServerConfig, SupportedProtocolVersion};
 use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use waypost_domain::Failure;
 use waypost_outbound::{Endpoint, Names, read_ca_file};
@@ -64,6 +65,7 @@ struct TlsReceiver {
     address: SocketAddr,
     agreed: Arc<Mutex<Vec<Agreed>>>,
     requests: Arc<Mutex<Vec<(Version, String, bool)>>>,
+    connections: Arc<Mutex<Vec<AbortHandle>>>,
 }
 
 struct Offer {
@@ -88,13 +90,15 @@ async fn tls_receiver(offer: Offer) -> TlsReceiver {
         address: listener.local_addr().unwrap(),
         agreed: Arc::default(),
         requests: Arc::default(),
+        connections: Arc::default(),
     };
+    let connections = receiver.connections.clone();
     let (agreed, requests) = (receiver.agreed.clone(), receiver.requests.clone());
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             let (acceptor, agreed, requests) = (acceptor.clone(), agreed.clone(), requests.clone());
-            tokio::spawn(async move {
+            let connection = tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let session = stream.get_ref().1;
                 agreed.lock().unwrap().push(Agreed {
@@ -113,6 +117,7 @@ async fn tls_receiver(offer: Offer) -> TlsReceiver {
                     .serve_connection(TokioIo::new(stream), service)
                     .await;
             });
+            connections.lock().unwrap().push(connection.abort_handle());
         }
     });
     receiver
@@ -152,6 +157,28 @@ async fn an_extra_root_is_believed_and_http_2_is_shared() {
     let requests = receiver.requests.lock().unwrap();
     assert_eq!(requests.len(), 21);
     assert!(requests.iter().all(|request| *request == (Version::HTTP_2, "up.test:8443".to_owned(), false)));
+}
+
+#[tokio::test]
+async fn a_connection_cut_while_idle_costs_nothing_over_tls_either() {
+    let authority = Authority::new();
+    for alpn in [BOTH, ONE] {
+        let chain = authority.sign("up.test", false);
+        let receiver = tls_receiver(Offer { chain, versions: rustls::ALL_VERSIONS, alpn }).await;
+        let endpoint = receiver.endpoint("up.test", &authority.root());
+        for _ in 0..10 {
+            assert_eq!(answer_to(&endpoint, post("/", "x")).await, "ok");
+            let connections = std::mem::take(&mut *receiver.connections.lock().unwrap());
+            for connection in connections {
+                connection.abort();
+                while !connection.is_finished() {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        assert_eq!(receiver.requests.lock().unwrap().len(), 10);
+        assert_eq!(receiver.agreed.lock().unwrap().len(), 10);
+    }
 }
 
 #[tokio::test]
