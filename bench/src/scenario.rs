@@ -49,7 +49,7 @@ impl Budget {
         warmup: Duration::from_millis(300),
         measure: Duration::from_millis(1_500),
         patience: Duration::from_millis(600),
-        repeats: 6,
+        repeats: 4,
         search_steps: 4,
         extras: false,
     };
@@ -59,8 +59,8 @@ impl Budget {
         rounds_few: 3,
         warmup: Duration::from_secs(1),
         measure: Duration::from_secs(5),
-        patience: Duration::from_secs(5),
-        repeats: 30,
+        patience: Duration::from_secs(3),
+        repeats: 20,
         search_steps: 6,
         extras: true,
     };

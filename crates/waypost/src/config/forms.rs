@@ -161,14 +161,6 @@ pub(super) fn storage(text: &str) -> Result<PathBuf, Wrong> {
     Ok(PathBuf::from(path))
 }
 
-/// A folder or a file, in a flag, a variable or the file.
-pub(super) fn path(text: &str) -> Result<PathBuf, Wrong> {
-    if text.is_empty() || text.contains('\0') {
-        return Err(Wrong::new("no path is given", "Write the path of a file or folder"));
-    }
-    Ok(PathBuf::from(text))
-}
-
 /// A mail address, as far as a typing mistake can be told.
 pub(super) fn mail(text: &str) -> Result<String, Wrong> {
     match text.split_once('@') {

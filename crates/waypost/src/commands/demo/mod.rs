@@ -134,11 +134,11 @@ impl Plan {
 fn inputs(directory: &Path, secret: &str, origin: &str) -> anyhow::Result<Inputs> {
     let text = format!(
         "[server]\nhttp = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\n[[upstream]]\nhost = \"{HOST}\"\norigin = \"{origin}\"\n\
-         app_secrets = [\"{secret}\"]\nschedule = [\"1s\", \"2s\"]\n"
+         app_secrets = [\"env:DEMO_APP_SECRET\"]\nschedule = [\"1s\", \"2s\"]\n"
     );
     let path = directory.join("waypost.toml");
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    let mut inputs = Inputs::of(Env::fixed([]));
+    let mut inputs = Inputs::of(Env::fixed([("DEMO_APP_SECRET", secret)]));
     inputs.config_path = Some(path);
     inputs.data = Some(directory.join("data"));
     Ok(inputs)

@@ -163,6 +163,7 @@ fn a_syntax_fault_does_not_hide_the_others() {
 fn what_a_syntax_fault_may_have_swallowed_is_not_called_missing() {
     let folder = Folder::new();
     for text in [
+        "[server]\n[tls]\n[server]\nhttp = \"127.0.0.1:2\"",
         "[server\ndomain = \"a.example\"\n[[upstream]]\nhost = \"a.example\"",
         "[[upstream]]\nhost = a.example\n",
         "[server]\nhttps = \"127.0.0.1:0\"\n[tls]\ncertificate = cert.pem\n",

@@ -273,6 +273,14 @@ fn limits_are_what_the_keys_say() {
 }
 
 #[test]
+fn port_zero_may_be_asked_for_more_than_once() {
+    let mut inputs = nothing();
+    inputs.listen = Some("127.0.0.1:0,127.0.0.1:0".to_owned());
+    inputs.admin = Some("127.0.0.1:0".to_owned());
+    assert_eq!(stands(&inputs).server.http.len(), 2);
+}
+
+#[test]
 fn a_byte_order_mark_and_windows_line_ends_are_read_over() {
     let folder = Folder::new();
     let config = stands(&folder.inputs("\u{feff}[server]\r\nadmin = \"127.0.0.1:7\"\r\n"));
