@@ -26,9 +26,13 @@ pub(crate) struct Reading<'a> {
     pub(crate) is_shared: bool,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
     pub(crate) fn new(kind: Kind, key: String) -> Self {
         Self { kind, r#type: None, key, contact: None, wamid: None, timestamp: None, is_shared: false }
+    }
+
+    fn about(self, wamid: Option<Cow<'a, str>>) -> Self {
+        Self { wamid, ..self }
     }
 }
 
@@ -312,11 +316,5 @@ impl<'a> Element<'_, 'a> {
         ];
         let key = self.key("trk", &parts);
         Reading { r#type: event, timestamp, is_shared: true, ..Reading::new(Kind::Tracking, key) }
-    }
-}
-
-impl<'a> Reading<'a> {
-    fn about(self, wamid: Option<Cow<'a, str>>) -> Self {
-        Self { wamid, ..self }
     }
 }

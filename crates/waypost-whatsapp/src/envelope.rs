@@ -12,7 +12,8 @@
 //!   a body without entries;
 //! - an envelope of another `object` than `whatsapp_business_account` holds only unknown events.
 //!
-//! Work is linear in the body's size, whatever its content, and memory is bounded by [`EVENTS_MAX`].
+//! Work is linear in the body's size, whatever its content, and memory is bounded by [`EVENTS_MAX`] and
+//! [`EVENT_TEXT_BYTES_MAX`].
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -34,6 +35,10 @@ const SECONDS_SANE: std::ops::RangeInclusive<i64> = 1_000_000_000..=4_102_444_80
 /// the shortest messages stays below. Beyond it, one more event of kind `unknown` stands for the whole
 /// body.
 pub const EVENTS_MAX: usize = 65_536;
+
+/// Most bytes of keys, conversations and unescaped texts that the events of one body may hold
+/// together, with the same consequence: a long id in an envelope is repeated in each of its events.
+pub const EVENT_TEXT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Splits a body into its events. Never fails: what cannot be read is one event of kind `unknown`.
 pub fn split(body: &[u8]) -> Split<'_> {
@@ -64,7 +69,7 @@ fn unreadable(body: &[u8]) -> Split<'_> {
 fn event<'a>(reading: Reading<'a>, place: Place, raw: &'a str) -> Event<'a> {
     Event {
         kind: reading.kind,
-        class: Class::Message,
+        class: Class::of(reading.kind),
         field: Cow::Borrowed(""),
         r#type: reading.r#type.unwrap_or_default(),
         phone_number_id: None,
@@ -90,6 +95,8 @@ struct Found<'a> {
 struct Reader<'a> {
     root: Value<'a>,
     events: Vec<Event<'a>>,
+    /// Bytes of text that the events own.
+    text_bytes: usize,
     /// Whether the envelope is about another `object`.
     is_foreign: bool,
     entries: usize,
@@ -106,6 +113,7 @@ impl<'a> Reader<'a> {
         Self {
             root,
             events: Vec::new(),
+            text_bytes: 0,
             is_foreign: false,
             entries: 0,
             root_field: OnceCell::new(),
@@ -116,14 +124,14 @@ impl<'a> Reader<'a> {
 
     fn read(&mut self) {
         self.root.cursor().items(|cursor| {
-            let (events, entries) = (self.events.len(), self.entries);
+            let (events, text_bytes, entries) = (self.events.len(), self.text_bytes, self.entries);
             let mark = cursor.mark();
             self.is_foreign = false;
             self.envelope(cursor);
             if self.is_foreign {
                 // `object` may follow `entry`: only now is it known that the fields mean something else.
                 self.events.truncate(events);
-                self.entries = entries;
+                (self.text_bytes, self.entries) = (text_bytes, entries);
                 self.envelope(&mut cursor.since(mark).cursor());
             }
         });
@@ -144,7 +152,7 @@ impl<'a> Reader<'a> {
     }
 
     fn is_full(&self) -> bool {
-        self.events.len() >= EVENTS_MAX
+        self.events.len() >= EVENTS_MAX || self.text_bytes >= EVENT_TEXT_BYTES_MAX
     }
 
     fn entry(&mut self, cursor: &mut Cursor<'a>) {
@@ -178,12 +186,15 @@ impl<'a> Reader<'a> {
             let reading = field::nothing(&field, id.as_deref().unwrap_or_default(), entry);
             let (waba_id, occurred_at_ms) = (id.filter(|id| id != "0"), milliseconds(time.as_deref()));
             let bare = event(reading, place, entry.raw());
-            self.events.push(Event { field, waba_id, occurred_at_ms, ..bare });
+            self.keep(Event { field, waba_id, occurred_at_ms, ..bare });
             return;
         }
         for (index, found) in changes.into_iter().enumerate() {
             let field =
                 found.field.or_else(|| field.clone()).or_else(|| self.root_field()).unwrap_or_default();
+            if self.is_full() {
+                return;
+            }
             let change = Change::new(field, id.clone(), time.clone(), found.value, found.members);
             self.change(&change, Place { change: index, ..place });
         }
@@ -266,9 +277,9 @@ impl<'a> Reader<'a> {
             conversation
         });
         let happened = milliseconds(reading.timestamp.as_deref());
-        self.events.push(Event {
+        self.keep(Event {
             kind: reading.kind,
-            class: field::class(&change.field),
+            class: Class::of(reading.kind),
             field: change.field.clone(),
             r#type: reading.r#type.unwrap_or_default(),
             phone_number_id: change.phone_number_id.clone(),
@@ -282,6 +293,15 @@ impl<'a> Reader<'a> {
             place,
             raw: value.raw(),
         });
+    }
+
+    fn keep(&mut self, event: Event<'a>) {
+        let ids = [&event.phone_number_id, &event.display_phone_number, &event.waba_id, &event.wamid];
+        let texts = ids.into_iter().flatten().chain([&event.field, &event.r#type]);
+        let unescaped = texts.filter(|text| matches!(text, Cow::Owned(_))).map(|text| text.len());
+        let conversation = event.conversation.as_ref().map_or(0, String::len);
+        self.text_bytes += event.key.len() + conversation + unescaped.sum::<usize>();
+        self.events.push(event);
     }
 }
 

@@ -189,6 +189,14 @@ pub enum Class {
 }
 
 impl Class {
+    /// The class of every event of a kind: only what is known to be about accounts is operational.
+    pub const fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Account => Self::Operational,
+            _ => Self::Message,
+        }
+    }
+
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {

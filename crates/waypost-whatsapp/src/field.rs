@@ -1,13 +1,15 @@
-//! Every webhook field: its class, the arrays its value may hold, and what a value is as a whole.
+//! Every webhook field: the arrays its value may hold, and what a value is as a whole.
 //!
 //! After Meta's webhook reference, one page per field; `standby`, `message_echoes` and
 //! `tracking_events` after what is seen on the wire.
 
 use std::borrow::Cow;
 
+use crate::canonical;
 use crate::change::Change;
+use crate::contact::Person;
 use crate::element::{Reading, Shape, join};
-use crate::event::{Class, Kind};
+use crate::event::Kind;
 use crate::json::Value;
 
 /// An array that a value may hold.
@@ -87,32 +89,6 @@ pub(crate) fn standby_arrays() -> &'static [Array] {
     &STANDBY
 }
 
-/// The class of a field. Everything not known to be operational is on the message path.
-pub(crate) fn class(field: &str) -> Class {
-    match field {
-        "account_settings_update"
-        | "account_alerts"
-        | "account_review_update"
-        | "account_update"
-        | "business_capability_update"
-        | "business_username_updates"
-        | "phone_number_username_update"
-        | "flows"
-        | "message_template_components_update"
-        | "message_template_quality_update"
-        | "message_template_status_update"
-        | "template_category_update"
-        | "template_correct_category_detection"
-        | "template_performance_metrics"
-        | "partner_solutions"
-        | "payment_configuration_update"
-        | "phone_number_name_update"
-        | "phone_number_quality_update"
-        | "security" => Class::Operational,
-        _ => Class::Message,
-    }
-}
-
 /// What a value is as a whole: always, for the fields that hold no arrays; for the others when none
 /// of theirs was found.
 pub(crate) fn whole<'a>(change: &Change<'a>) -> Reading<'a> {
@@ -134,8 +110,7 @@ pub(crate) fn whole<'a>(change: &Change<'a>) -> Reading<'a> {
         // The prefix is already `standby:`.
         "standby" => Reading::new(Kind::Unknown, format!("standby:{}:{}", change.account(), change.hash())),
         field if field.starts_with("group_") => bare(Kind::Group, "grp", change.number()),
-        field if class(field) == Class::Operational => account(change),
-        _ => unknown(change),
+        _ => account(change),
     }
 }
 
@@ -149,7 +124,7 @@ fn handover<'a>(change: &Change<'a>) -> Reading<'a> {
     let value = &change.members;
     let sender = value.get("sender");
     let sender_text = |name: &str| sender.and_then(|sender| sender.text_at(name));
-    let person = change.contacts.complete(crate::contact::Person {
+    let person = change.contacts.complete(Person {
         parent: sender_text("parent_user_id"),
         user: sender_text("user_id"),
         phone: sender_text("phone_number").or_else(|| sender_text("wa_id")),
@@ -161,7 +136,7 @@ fn handover<'a>(change: &Change<'a>) -> Reading<'a> {
     Reading { r#type, contact, timestamp, ..Reading::new(Kind::Handover, key) }
 }
 
-/// The operational fields. Keys end in the entry's time wherever a state can come back: if Meta
+/// The operational fields; any other is unknown. Keys end in the entry's time wherever a state can come back: if Meta
 /// stamps a retry anew the result is a harmless duplicate, while leaving the time out would drop
 /// genuine repeats.
 fn account<'a>(change: &Change<'a>) -> Reading<'a> {
@@ -181,34 +156,33 @@ fn account<'a>(change: &Change<'a>) -> Reading<'a> {
     let template = template.as_deref();
     let display = text("display_phone_number");
     let display = display.as_deref();
-    let word = |name: &str| text(name);
     match &*change.field {
         "account_settings_update" => {
             let stamp = text("timestamp").unwrap_or_default();
-            reading("set", change.number(), word("type"), &[Some(&stamp), hash()])
+            reading("set", change.number(), text("type"), &[Some(&stamp), hash()])
         }
         "account_alerts" => {
-            let alert = value.text_in("alert_info", "alert_type").or_else(|| word("alert_type"));
+            let alert = value.text_in("alert_info", "alert_type").or_else(|| text("alert_type"));
             of_account("aa", alert, &[time, hash()])
         }
         "account_review_update" => {
-            let decision = word("decision");
+            let decision = text("decision");
             of_account("ar", decision.clone(), &[decision.as_deref(), time])
         }
         "account_update" => {
             let named = value.text_in("waba_info", "waba_id");
             let scope = named.as_deref().unwrap_or_else(|| change.account());
-            let event = word("event");
+            let event = text("event");
             reading("au", scope, event.clone(), &[Some(event.as_deref().unwrap_or_default()), time, hash()])
         }
         "business_capability_update" => of_account("bc", None, &[time, hash()]),
         "business_username_updates" | "phone_number_username_update" => {
-            let (username, status) = (text("username"), word("status"));
+            let (username, status) = (text("username"), text("status"));
             let parts = [display, username.as_deref(), status.as_deref(), time];
             of_account("bu", status.clone(), &parts)
         }
         "flows" => {
-            let (flow, event) = (text("flow_id"), word("event"));
+            let (flow, event) = (text("flow_id"), text("event"));
             let alert =
                 || Some(format!("{}+{}", text("alert_state")?, text("threshold").unwrap_or_default()));
             let state = text("new_status").map(Cow::into_owned).or_else(alert);
@@ -219,44 +193,44 @@ fn account<'a>(change: &Change<'a>) -> Reading<'a> {
             of_account("tc", None, &[Some(template.unwrap_or_default()), time, hash()])
         }
         "message_template_quality_update" => {
-            let score = word("new_quality_score");
+            let score = text("new_quality_score");
             of_account("tq", score.clone(), &[template, score.as_deref(), time])
         }
         "message_template_status_update" => {
-            let event = word("event");
+            let event = text("event");
             of_account("ts", event.clone(), &[template, event.as_deref(), time])
         }
         "template_category_update" => {
-            let category = word("new_category");
+            let category = text("new_category");
             let stamp = text("category_update_timestamp");
             of_account("tcat", category.clone(), &[template, category.as_deref(), stamp.as_deref().or(time)])
         }
         "template_correct_category_detection" => {
-            let category = word("correct_category");
+            let category = text("correct_category");
             of_account("tcc", category.clone(), &[template, category.as_deref(), time])
         }
         "template_performance_metrics" => of_account("tpm", None, &[hash()]),
         "partner_solutions" => {
-            let (solution, event, status) = (text("solution_id"), word("event"), text("solution_status"));
+            let (solution, event, status) = (text("solution_id"), text("event"), text("solution_status"));
             let scope = solution.as_deref().unwrap_or_else(|| change.hash());
             reading("ps", scope, event.clone(), &[event.as_deref(), status.as_deref(), time])
         }
         "payment_configuration_update" => {
             let (name, status, stamp) =
-                (text("configuration_name"), word("status"), text("updated_timestamp"));
+                (text("configuration_name"), text("status"), text("updated_timestamp"));
             let parts = [name.as_deref(), status.as_deref(), stamp.as_deref()];
             of_account("pay", status.clone(), &parts)
         }
         "phone_number_name_update" => {
-            let decision = word("decision");
+            let decision = text("decision");
             of_account("pn", decision.clone(), &[display, decision.as_deref(), time])
         }
         "phone_number_quality_update" => {
-            let event = word("event");
+            let event = text("event");
             of_account("pq", event.clone(), &[display, event.as_deref(), time])
         }
         "security" => {
-            let event = word("event");
+            let event = text("event");
             of_account("sec", event.clone(), &[display, event.as_deref(), time])
         }
         _ => unknown(change),
@@ -265,6 +239,6 @@ fn account<'a>(change: &Change<'a>) -> Reading<'a> {
 
 /// An entry without changes, or a body without entries.
 pub(crate) fn nothing<'a>(field: &str, account: &str, value: Value<'a>) -> Reading<'a> {
-    let hash = crate::canonical::hash(value);
+    let hash = canonical::hash(value);
     Reading::new(Kind::Unknown, format!("unk:{field}:{account}:{hash}"))
 }

@@ -9,9 +9,9 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-/// Longest text that counts as a text: ids, types, tokens. Anything longer counts as absent.
-/// Meta's longest are tracking tokens of some hundred bytes.
-pub(crate) const TEXT_BYTES_MAX: usize = 4 * 1024;
+/// Longest text that counts as an id, a type or a token. Anything longer counts as absent. Meta's
+/// longest are tracking tokens of some hundred bytes.
+pub const TEXT_BYTES_MAX: usize = 1024;
 
 /// One JSON value as it stands in the body, without white space around it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -27,7 +27,8 @@ mod signature;
 
 pub use canonical::{CANONICAL_DEPTH_MAX, canonical_json};
 pub use compose::{BATCH_MAX, Compose, KINDS, compose};
-pub use envelope::{EVENTS_MAX, split};
+pub use envelope::{EVENT_TEXT_BYTES_MAX, EVENTS_MAX, split};
 pub use event::{Class, Event, Kind, Part, Place, Split};
 pub use handshake::{CHALLENGE_BYTES_MAX, HandshakeAnswer, QUERY_BYTES_MAX, VerifyToken, answer};
+pub use json::TEXT_BYTES_MAX;
 pub use signature::{AppSecret, AppSecrets, EmptySecret, SignatureError, SignatureHeaders, sign};

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use waypost_whatsapp::{Class, EVENTS_MAX, Kind, Part, canonical_json, split};
+use waypost_whatsapp::{
+    Class, EVENT_TEXT_BYTES_MAX, EVENTS_MAX, Kind, Part, TEXT_BYTES_MAX, canonical_json, split,
+};
 
 use crate::{body, hash, keys, only, value};
 
@@ -235,6 +237,19 @@ fn more_events_than_any_webhook_has_are_closed_by_one_for_the_whole_body() {
         let last = events.last().unwrap();
         assert_eq!((last.kind, last.place.part, last.raw), (Kind::Unknown, Part::Body, body.as_str()));
     }
+}
+
+#[test]
+fn a_long_id_repeated_in_every_event_cannot_fill_the_memory() {
+    let id = "x".repeat(TEXT_BYTES_MAX - 1);
+    let list = vec!["{}"; EVENTS_MAX - 1].join(",");
+    let body = format!(r#"{{"entry":[{{"id":"{id}\u0020","changes":[{list}]}}]}}"#);
+    let events = split(body.as_bytes()).events;
+    let owned: usize =
+        events.iter().map(|event| event.key.len() + event.waba_id.as_ref().map_or(0, |id| id.len())).sum();
+    assert!(owned < EVENT_TEXT_BYTES_MAX + 4 * TEXT_BYTES_MAX, "{owned}");
+    assert!(owned > EVENT_TEXT_BYTES_MAX / 2, "{owned}");
+    assert_eq!(events.last().unwrap().place.part, Part::Body);
 }
 
 #[test]
