@@ -44,13 +44,25 @@ pub struct Verdict {
     pub code: &'static str,
 }
 
+/// What an operator has ruled of single statuses, against the rule of the house.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Rulings {
+    /// Statuses that are to be tried again by the schedule.
+    pub retry: Vec<u16>,
+    /// Statuses after which trying again is of no use.
+    pub dead: Vec<u16>,
+}
+
 /// Judges how an attempt ended.
 ///
 /// Only what an operator cannot mend and a receiver will not change its mind about is dead at once;
-/// all else is retried for as long as the schedule lasts.
-pub fn judge(reply: &Reply) -> Verdict {
+/// all else is retried for as long as the schedule lasts. An operator's ruling on a status wins,
+/// except that a 2xx is always done.
+pub fn judge(reply: &Reply, rulings: &Rulings) -> Verdict {
     match *reply {
-        Reply::Answered { status, retry_after } => judge_status(status, retry_after),
+        Reply::Answered { status, retry_after } => {
+            rule(status, judge_status(status, retry_after), retry_after, rulings)
+        }
         Reply::Failed(failure) => Verdict {
             next: Next::Retry { not_before: None },
             blame: Some(blame(failure)),
@@ -59,8 +71,22 @@ pub fn judge(reply: &Reply) -> Verdict {
     }
 }
 
+fn rule(status: u16, verdict: Verdict, retry_after: Option<Duration>, rulings: &Rulings) -> Verdict {
+    match verdict.next {
+        Next::Retry { .. } if rulings.dead.contains(&status) => Verdict { next: Next::Dead, ..verdict },
+        Next::Dead if rulings.retry.contains(&status) => {
+            Verdict { next: retry(retry_after), blame: Some(Blame::Receiver), ..verdict }
+        }
+        _ => verdict,
+    }
+}
+
+fn retry(retry_after: Option<Duration>) -> Next {
+    Next::Retry { not_before: retry_after.map(|wait| wait.min(limits::RETRY_AFTER_MAX)) }
+}
+
 fn judge_status(status: u16, retry_after: Option<Duration>) -> Verdict {
-    let retry = Next::Retry { not_before: retry_after.map(|wait| wait.min(limits::RETRY_AFTER_MAX)) };
+    let retry = retry(retry_after);
     let verdict = |next, blame, code| Verdict { next, blame: Some(blame), code };
     match status {
         200..=299 => Verdict { next: Next::Done, blame: None, code: "" },
@@ -91,6 +117,10 @@ fn blame(failure: Failure) -> Blame {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn judge(reply: &Reply) -> Verdict {
+        super::judge(reply, &Rulings::default())
+    }
 
     fn next(status: u16) -> Next {
         judge(&Reply::Answered { status, retry_after: None }).next
@@ -136,5 +166,15 @@ mod tests {
         codes.sort_unstable();
         codes.dedup();
         assert_eq!(codes.len(), Failure::ALL.len());
+    }
+
+    #[test]
+    fn an_operators_ruling_wins_but_a_success_is_a_success() {
+        let rulings = Rulings { retry: vec![422], dead: vec![404, 200] };
+        let judged = |status| super::judge(&Reply::Answered { status, retry_after: None }, &rulings);
+        assert!(matches!(judged(422).next, Next::Retry { .. }));
+        assert_eq!(judged(404).next, Next::Dead);
+        assert_eq!(judged(200).next, Next::Done);
+        assert_eq!(judged(400).next, Next::Dead);
     }
 }

@@ -20,7 +20,7 @@ pub use delivery::{DeliveryEvent, DeliveryState, IllegalTransition, Priority};
 pub use headers::HeaderBlock;
 pub use host::{HostError, Origin, OriginError, Scheme, UpstreamHost};
 pub use id::{DeliveryId, EventId, IdError, RequestId};
-pub use judgement::{Blame, Next, Verdict, judge};
+pub use judgement::{Blame, Next, Rulings, Verdict, judge};
 pub use lane::{Lane, Lanes};
 pub use schedule::{RetrySchedule, ScheduleError};
 pub use time::{Clock, UnixMillis};

@@ -256,6 +256,7 @@ impl Upstreams {
             name: name.clone(),
             sender: Arc::new(HttpSender::new(endpoint.clone(), delivery.timeout)),
             schedule: delivery.schedule.clone(),
+            rulings: delivery.rulings.clone(),
             patience: match delivery.lane_patience {
                 config::Patience::None => Patience::None,
                 config::Patience::Forever => Patience::Forever,

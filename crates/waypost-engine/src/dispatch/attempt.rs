@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use waypost_domain::{
-    AttemptReport, Clock, DeliveryId, Failure, Next, Reply, RequestId, RetrySchedule, UnixMillis, Verdict,
+    AttemptReport, Clock, DeliveryId, Failure, Next, Reply, RequestId, RetrySchedule, Rulings, UnixMillis, Verdict,
     judge,
 };
 use waypost_store::{AttemptRecord, RequestBody, Settled, Settlement, Store, StoreError};
@@ -25,6 +25,7 @@ pub(super) struct Job {
     pub(super) probe: bool,
     pub(super) sender: Arc<dyn Sender>,
     pub(super) schedule: Arc<RetrySchedule>,
+    pub(super) rulings: Arc<Rulings>,
 }
 
 /// How an attempt ended, once it is written down.
@@ -62,7 +63,7 @@ pub(super) async fn run(job: Job, store: Store, bodies: Arc<Bodies>, clock: Cloc
         }
         None => gone(),
     };
-    let mut verdict = judge(&report.reply);
+    let mut verdict = judge(&report.reply, &job.rulings);
     if matches!(report.reply, Reply::Failed(Failure::Ours)) && report.excerpt == GONE {
         verdict = Verdict { next: Next::Dead, blame: verdict.blame, code: "body_gone" };
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use waypost_domain::{Clock, DeliveryId, EventId, RequestId, RetrySchedule, UnixMillis, limits};
+use waypost_domain::{Clock, DeliveryId, EventId, RequestId, RetrySchedule, Rulings, UnixMillis, limits};
 use waypost_store::{OwedDelivery, OwedPage, Store, StoreError};
 
 use super::attempt::{self, Ended, Job, Outcome};
@@ -154,6 +154,7 @@ struct Desk {
     environment: Environment,
     destination: Destination,
     schedule: Arc<RetrySchedule>,
+    rulings: Arc<Rulings>,
     label: DestinationLabel,
     lanes: LaneScheduler,
     held: HashMap<DeliveryId, Held>,
@@ -179,6 +180,7 @@ impl Desk {
     fn new(destination: Destination, environment: Environment, handle: DestinationHandle) -> Self {
         Self {
             schedule: Arc::new(destination.schedule.clone()),
+            rulings: Arc::new(destination.rulings.clone()),
             label: DestinationLabel { destination: destination.name.to_string() },
             gate: Gate::new(destination.concurrency_max, destination.rate_max),
             handle,
@@ -236,6 +238,7 @@ impl Desk {
         if let Some(destination) = changed {
             self.gate.set_limits(destination.concurrency_max, destination.rate_max);
             self.schedule = Arc::new(destination.schedule.clone());
+            self.rulings = Arc::new(destination.rulings.clone());
             self.destination = destination;
         }
     }
@@ -355,6 +358,7 @@ impl Desk {
             probe,
             sender: self.destination.sender.clone(),
             schedule: self.schedule.clone(),
+            rulings: self.rulings.clone(),
         };
         if probe {
             self.environment.metrics.probes.get_or_create(&self.label).inc();

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use waypost_domain::{Clock, RetrySchedule, limits};
+use waypost_domain::{Clock, RetrySchedule, Rulings, limits};
 use waypost_store::Store;
 
 pub use destination::{DestinationHandle, DestinationStatus};
@@ -37,6 +37,8 @@ pub struct Destination {
     pub sender: Arc<dyn Sender>,
     /// When to try again.
     pub schedule: RetrySchedule,
+    /// What an operator has ruled of single statuses.
+    pub rulings: Rulings,
     /// For how long a failing head may hold its lane while the destination is otherwise well.
     pub patience: Patience,
     /// Attempts at once, at most.

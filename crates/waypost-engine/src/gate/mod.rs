@@ -189,10 +189,10 @@ pub const PROBE_WAIT_MAX: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use waypost_domain::{Failure, judge};
+    use waypost_domain::{Failure, Rulings, judge};
 
     fn end(gate: &mut Gate, now: u64, delivery: i64, reply: Reply) -> BreakerChange {
-        let verdict = judge(&reply);
+        let verdict = judge(&reply, &Rulings::default());
         gate.ended(Duration::from_secs(now), DeliveryId(delivery), &reply, &verdict)
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use waypost_domain::{Origin, RetrySchedule, UpstreamHost, limits};
+use waypost_domain::{Origin, RetrySchedule, Rulings, UpstreamHost, limits};
 
 use super::file;
 use super::finding::Place;
@@ -12,7 +12,7 @@ use super::forms;
 use super::inputs::Inputs;
 use super::loading::Loading;
 use super::section::Read;
-use super::{Delivery, Mode, Patience, Upstream};
+use super::{Delivery, Kind, Mode, Patience, Upstream};
 
 /// How long a failing delivery holds its lane, unless the destination says otherwise.
 const LANE_PATIENCE: Patience = Patience::For(Duration::from_secs(120));
@@ -205,14 +205,26 @@ fn delivery(draft: file::Delivery, loading: &mut Loading<'_>) -> Option<Delivery
         loading.fault(place.clone(), "longer than timeout, which includes it", "Give at most timeout");
     }
     let schedule = schedule(draft.steps, draft.give_up_after, loading);
+    if let (Some((retry, _)), Some((dead, place))) = (draft.retry_statuses.given(), draft.dead_statuses.given())
+        && let Some(both) = dead.iter().find(|status| retry.contains(status))
+    {
+        let what = format!("{both} is in retry_statuses too");
+        loading.fault(place.clone(), what, "Keep it in one of them");
+    }
+    let kind = draft.kind.or(Kind::Http)?;
     let timeout = draft.timeout.or(limits::ATTEMPT_TIME_MAX)?;
     Some(Delivery {
         timeout,
         connect_timeout: draft.connect_timeout.or(limits::CONNECT_TIME_MAX)?.min(timeout),
         lane_patience: draft.lane_patience.or(LANE_PATIENCE)?,
         concurrency_max: draft.concurrency_max.or(limits::CONCURRENCY_MAX)?,
-        rate_max: draft.rate_max.or(None)?,
+        rate_max: draft.rate_max.or(kind.rate_max())?,
         schedule: schedule?,
+        kind,
+        rulings: Rulings {
+            retry: draft.retry_statuses.or(Vec::new())?,
+            dead: draft.dead_statuses.or(Vec::new())?,
+        },
     })
 }
 

@@ -13,9 +13,9 @@ use super::loading::Loading;
 use super::page::Page;
 use super::pem::{self, Chain, Key};
 use super::secret;
-use super::section::{Read, Section, boolean, count, just, list, number, one_or_list, private, text};
+use super::section::{Read, Section, boolean, count, just, list, mapped, number, one_or_list, private, text};
 use super::units::{self, Rate};
-use super::{Mode, Patience, Secret};
+use super::{Kind, Mode, Patience, Secret};
 
 /// Largest configuration file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -80,6 +80,9 @@ pub(super) struct Delivery {
     pub(super) rate_max: Read<Option<Rate>>,
     pub(super) steps: Read<Vec<Duration>>,
     pub(super) give_up_after: Read<Duration>,
+    pub(super) kind: Read<Kind>,
+    pub(super) retry_statuses: Read<Vec<u16>>,
+    pub(super) dead_statuses: Read<Vec<u16>>,
 }
 
 impl Draft {
@@ -253,6 +256,7 @@ fn upstream(mut section: Section<'_>, loading: &mut Loading<'_>) -> Upstream {
 fn delivery(section: &mut Section<'_>, loading: &mut Loading<'_>) -> Delivery {
     let deadline = || text(between(Duration::from_millis(100), Duration::from_secs(600)));
     let step = text(between(Duration::from_secs(1), LONGEST));
+    let status = || mapped(count(100, 599), |status| u16::try_from(status).ok());
     Delivery {
         timeout: section.read("timeout", loading, deadline()),
         connect_timeout: section.read("connect_timeout", loading, deadline()),
@@ -261,6 +265,9 @@ fn delivery(section: &mut Section<'_>, loading: &mut Loading<'_>) -> Delivery {
         rate_max: section.read("rate_max", loading, text(units::rate)),
         steps: section.read("schedule", loading, list(step)),
         give_up_after: section.read("give_up_after", loading, text(between(Duration::from_secs(1), LONGEST))),
+        kind: section.read("kind", loading, text(forms::kind)),
+        retry_statuses: section.read("retry_statuses", loading, list(status())),
+        dead_statuses: section.read("dead_statuses", loading, list(status())),
     }
 }
 

@@ -8,7 +8,7 @@ use waypost_domain::{Origin, UpstreamHost};
 
 use super::finding::shown;
 use super::units::{duration, written};
-use super::{Mode, Patience};
+use super::{Kind, Mode, Patience};
 
 /// What is wrong with a value, and what to do: the two sentences of a finding.
 #[derive(Debug)]
@@ -114,6 +114,15 @@ pub(super) fn mode(text: &str) -> Result<Mode, Wrong> {
             format!("{} is not a mode", shown(text)),
             "Write \"store\" (answer at once, deliver after) or \"relay\" (pass through)",
         )),
+    }
+}
+
+/// A destination's kind.
+pub(super) fn kind(text: &str) -> Result<Kind, Wrong> {
+    match text {
+        "http" => Ok(Kind::Http),
+        "chatwoot" => Ok(Kind::Chatwoot),
+        _ => Err(Wrong::new(format!("{} is not a kind", shown(text)), "Write \"http\" or \"chatwoot\"")),
     }
 }
 

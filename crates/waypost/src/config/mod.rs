@@ -34,7 +34,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use waypost_domain::{Origin, RetrySchedule, UpstreamHost};
+use waypost_domain::{Origin, RetrySchedule, Rulings, UpstreamHost};
 
 pub(crate) use change::restart_needed;
 pub(crate) use finding::Finding;
@@ -153,6 +153,30 @@ pub(crate) struct Delivery {
     pub(crate) rate_max: Option<Rate>,
     /// When to try again.
     pub(crate) schedule: RetrySchedule,
+    /// What it is.
+    pub(crate) kind: Kind,
+    /// Statuses that are judged otherwise than by the rule of the house.
+    pub(crate) rulings: Rulings,
+}
+
+/// What a destination is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Anything that takes HTTP.
+    Http,
+    /// A Chatwoot: paced below what its default rate limit admits from one address.
+    Chatwoot,
+}
+
+impl Kind {
+    /// The pace where an operator sets none. Chatwoot's default limit (Rack::Attack's `req/ip`) is 3,000 a
+    /// minute from one address, whatever they are for; a little is left to others behind the same one.
+    fn rate_max(self) -> Option<Rate> {
+        match self {
+            Self::Http => None,
+            Self::Chatwoot => Some(Rate { attempts: 2_900, per: Duration::from_secs(60) }),
+        }
+    }
 }
 
 /// How long a failing delivery holds those behind it in its lane.

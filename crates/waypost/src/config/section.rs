@@ -288,6 +288,14 @@ pub(super) fn count<'t>(least: usize, most: usize) -> impl Fn(&Item<'t>, &mut Lo
     })
 }
 
+/// Reads what `read` reads and makes something else of it. What `make` refuses, `read` must have.
+pub(super) fn mapped<'t, T, U>(
+    read: impl Fn(&Item<'t>, &mut Loading<'_>) -> Option<T>,
+    make: impl Fn(T) -> Option<U>,
+) -> impl Fn(&Item<'t>, &mut Loading<'_>) -> Option<U> {
+    move |item, loading| read(item, loading).and_then(&make)
+}
+
 /// Reads a whole number, or text that `parse` makes one of, between two bounds.
 pub(super) fn number<'t>(
     least: usize,
