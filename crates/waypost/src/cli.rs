@@ -166,7 +166,7 @@ pub(crate) enum EventsCommand {
     #[command(
         after_help = "Example:\n  waypost events list --wamid wamid.HBgL...\n  waypost events list --state owed --since 2h --json"
     )]
-    List(EventsListArguments),
+    List(Box<EventsListArguments>),
     /// Show one event with its deliveries and their attempts
     #[command(after_help = "Example:\n  waypost events show evt_0hq3v8m2k4s7c")]
     Show {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use waypost_domain::{
-    AttemptReport, Clock, DeliveryId, Failure, Next, Reply, RequestId, RetrySchedule, Rulings, UnixMillis, Verdict,
-    judge,
+    AttemptReport, Clock, DeliveryId, Failure, Next, Reply, RequestId, RetrySchedule, Rulings, UnixMillis,
+    Verdict, judge,
 };
 use waypost_store::{AttemptRecord, RequestBody, Settled, Settlement, Store, StoreError};
 

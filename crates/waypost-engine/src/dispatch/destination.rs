@@ -45,6 +45,8 @@ struct Reach {
     name: Arc<str>,
     wake: Notify,
     stop: CancellationToken,
+    /// Cancelled when the task has ended.
+    ended: CancellationToken,
     /// Whether what is accepted now will be attempted soon.
     live: AtomicBool,
     paused: AtomicBool,
@@ -116,6 +118,14 @@ impl DestinationHandle {
         self.0.stop.cancel();
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.ended.is_cancelled()
+    }
+
+    pub(super) async fn ended(&self) {
+        self.0.ended.cancelled().await;
+    }
+
     fn status_slot(&self) -> MutexGuard<'_, DestinationStatus> {
         self.0.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -138,14 +148,20 @@ pub(super) fn new(
         name: destination.name.clone(),
         wake: Notify::new(),
         stop: environment.soft.clone(),
+        ended: CancellationToken::new(),
         live: AtomicBool::new(true),
         paused: AtomicBool::new(false),
         changed: Mutex::new(None),
         status: Mutex::new(status),
         sending: Mutex::default(),
     }));
+    let ended = handle.0.ended.clone().drop_guard();
     let desk = Desk::new(destination, environment, handle.clone());
-    (handle, desk.run())
+    let task = async move {
+        let _ended = ended;
+        desk.run().await;
+    };
+    (handle, task)
 }
 
 /// Where one destination's deliveries are worked on.

@@ -421,7 +421,7 @@ mod tests {
         Finish(usize),
         Retry(usize, u64),
         GiveBack(usize),
-        StepOver(u64),
+        Overtake(u64),
         Discard(usize),
         Tick(u64),
     }
@@ -433,7 +433,7 @@ mod tests {
             3 => (0usize..8).prop_map(Step::Finish),
             2 => (0usize..8, 1u64..20).prop_map(|(at, wait)| Step::Retry(at, wait)),
             1 => (0usize..8).prop_map(Step::GiveBack),
-            1 => (0u64..10).prop_map(Step::StepOver),
+            1 => (0u64..10).prop_map(Step::Overtake),
             1 => (0usize..8).prop_map(Step::Discard),
             2 => (1u64..10).prop_map(Step::Tick),
         ]
@@ -511,7 +511,7 @@ mod tests {
                         let owed = model.owed(id);
                         (owed.flying, owed.due) = (false, now);
                     },
-                    Step::StepOver(ago) => {
+                    Step::Overtake(ago) => {
                         let since = now.saturating_sub(ago as u32 * SECOND);
                         let mut over = scheduler.step_over(since);
                         over.sort_unstable();

@@ -74,6 +74,8 @@ struct Shared {
     bodies: Arc<Bodies>,
     metrics: Metrics,
     running: Mutex<HashMap<Arc<str>, DestinationHandle>>,
+    /// Destinations that were removed and may still have attempts under way.
+    leaving: Mutex<HashMap<Arc<str>, DestinationHandle>>,
     tasks: TaskTracker,
     soft: CancellationToken,
     hard: CancellationToken,
@@ -89,13 +91,13 @@ impl Dispatcher {
         hard: CancellationToken,
     ) -> Self {
         let bodies = Arc::new(Bodies::new(limits::BODY_CACHE_BYTES_MAX));
-        let (running, tasks) = (Mutex::default(), TaskTracker::new());
-        Self(Arc::new(Shared { store, clock, bodies, metrics, running, tasks, soft, hard }))
+        let (running, leaving, tasks) = (Mutex::default(), Mutex::default(), TaskTracker::new());
+        Self(Arc::new(Shared { store, clock, bodies, metrics, running, leaving, tasks, soft, hard }))
     }
 
     /// Adds a destination, or changes it: what it owes stays owed. Must be called within a tokio runtime.
     pub fn put(&self, destination: Destination) -> DestinationHandle {
-        let mut running = self.running();
+        let mut running = lock(&self.0.running);
         if let Some(handle) = running.get(&destination.name) {
             handle.change(destination);
             return handle.clone();
@@ -103,28 +105,38 @@ impl Dispatcher {
         let shared = &self.0;
         let name = destination.name.clone();
         let (handle, task) = destination::new(destination, self.environment());
+        let former = lock(&shared.leaving).remove(&name);
         running.insert(name, handle.clone());
         drop(running);
-        shared.tasks.spawn(task);
+        shared.tasks.spawn(async move {
+            // Its former self finishes first: two tasks for one destination could send one lane twice.
+            if let Some(former) = former {
+                former.ended().await;
+            }
+            task.await;
+        });
         handle
     }
 
     /// Stops attempts at a destination. What it is owed stays in the store, and goes on when it is put
     /// again.
     pub fn remove(&self, name: &str) {
-        if let Some(handle) = self.running().remove(name) {
+        if let Some(handle) = lock(&self.0.running).remove(name) {
             handle.stop();
+            let mut leaving = lock(&self.0.leaving);
+            leaving.retain(|_, handle| !handle.has_ended());
+            leaving.insert(handle.name().clone(), handle);
         }
     }
 
     /// The destination of that name, if there is one.
     pub fn destination(&self, name: &str) -> Option<DestinationHandle> {
-        self.running().get(name).cloned()
+        lock(&self.0.running).get(name).cloned()
     }
 
     /// All destinations, by name.
     pub fn destinations(&self) -> Vec<DestinationHandle> {
-        let mut all: Vec<_> = self.running().values().cloned().collect();
+        let mut all: Vec<_> = lock(&self.0.running).values().cloned().collect();
         all.sort_by(|a, b| a.name().cmp(b.name()));
         all
     }
@@ -151,9 +163,9 @@ impl Dispatcher {
             hard: shared.hard.clone(),
         }
     }
+}
 
-    fn running(&self) -> MutexGuard<'_, HashMap<Arc<str>, DestinationHandle>> {
-        // The map is changed in single steps; a panic elsewhere cannot leave it half-way.
-        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// These maps are changed in single steps; a panic elsewhere cannot leave one half-way.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

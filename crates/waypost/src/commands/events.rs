@@ -20,15 +20,15 @@ struct List {
 pub(crate) async fn run(server: &ServerArguments, command: EventsCommand) -> anyhow::Result<Exit> {
     let api = ApiClient::new(server)?;
     match command {
-        EventsCommand::List(arguments) => list(&api, arguments).await,
+        EventsCommand::List(arguments) => list(&api, &arguments).await,
         EventsCommand::Show { id, json } => show(&api, &id, json).await,
     }
 }
 
-async fn list(api: &ApiClient, arguments: EventsListArguments) -> anyhow::Result<Exit> {
+async fn list(api: &ApiClient, arguments: &EventsListArguments) -> anyhow::Result<Exit> {
     let (mut left, mut after) = (arguments.limit, arguments.after.clone());
     while left > 0 {
-        let list: List = api.get(&query(&arguments, left, after.as_deref())).await?;
+        let list: List = api.get(&query(arguments, left, after.as_deref())).await?;
         left = left.saturating_sub(list.items.len());
         for event in &list.items {
             terminal::say(&if arguments.json { serde_json::to_string(event)? } else { line(event) });

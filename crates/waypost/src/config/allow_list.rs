@@ -205,7 +205,8 @@ fn delivery(draft: file::Delivery, loading: &mut Loading<'_>) -> Option<Delivery
         loading.fault(place.clone(), "longer than timeout, which includes it", "Give at most timeout");
     }
     let schedule = schedule(draft.steps, draft.give_up_after, loading);
-    if let (Some((retry, _)), Some((dead, place))) = (draft.retry_statuses.given(), draft.dead_statuses.given())
+    if let (Some((retry, _)), Some((dead, place))) =
+        (draft.retry_statuses.given(), draft.dead_statuses.given())
         && let Some(both) = dead.iter().find(|status| retry.contains(status))
     {
         let what = format!("{both} is in retry_statuses too");
