@@ -17,6 +17,9 @@ use waypost_store::{
     Accept, AttemptRecord, Covers, NewDelivery, NewEvent, Settled, Settlement, Store, StoreOptions,
 };
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BODY_BYTES: usize = 571;
 
 struct Arguments {

@@ -54,6 +54,8 @@ impl Store {
 
     /// Keeps a request with its events and what is owed for them, all or none, synced on return.
     ///
+    /// A caller that does not wait to the end learns nothing of what is owed: it is found by [`Store::owed`].
+    ///
     /// Refused with [`StoreError::Busy`] at once while too much waits for the disk. An event whose key was
     /// accepted in the same scope within the dedupe window, in an earlier request or earlier in this one, is
     /// kept as a repeat and owed to nobody; a request of repeats alone is kept without its body.
@@ -100,12 +102,12 @@ impl Store {
     }
 
     /// The events that a filter admits, the newest first. One call does a bounded amount of work, so that a
-    /// page may end short of its limit, even empty, with more to come: see [`EventList::next`].
+    /// page may end short of its limit, even empty, with more to come: go on until [`EventList::next`] is `None`.
     pub async fn events(&self, filter: EventFilter, page: Page) -> Result<EventList, StoreError> {
         engine!(self, engine => engine.events(filter, page).await)
     }
 
-    /// The attempts at a delivery, the first one first; the latest 1,000.
+    /// The attempts at a delivery, in order; the latest 128.
     pub async fn attempts(&self, delivery: DeliveryId) -> Result<Vec<AttemptRecord>, StoreError> {
         engine!(self, engine => engine.attempts(delivery).await)
     }

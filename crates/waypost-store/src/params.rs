@@ -136,7 +136,7 @@ pub struct OwedPage {
     pub destination: Arc<str>,
     /// Only those after this one, in order of acceptance.
     pub after: Option<DeliveryId>,
-    /// At most so many.
+    /// At most so many; the store reads no more than [`waypost_domain::limits::LANE_WINDOW_MAX`].
     pub limit: usize,
 }
 
@@ -201,11 +201,12 @@ pub struct AttemptRecord {
 pub struct Page {
     /// Only what is older than this event.
     pub before: Option<EventId>,
-    /// At most so many; the store reads no more than 1,000.
+    /// At most so many; the store reads one at least and no more than 1,000.
     pub limit: usize,
 }
 
-/// Which events to list. Conditions that are set must all hold.
+/// Which events to list. Conditions that are set must all hold; those on destination, state and code, of one
+/// and the same delivery.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
     /// Of this source.
@@ -235,7 +236,7 @@ pub struct EventFilter {
 pub struct EventList {
     /// The events, the newest first.
     pub events: Vec<EventRecord>,
-    /// What to set as [`Page::before`] for what comes after; `None` if nothing does.
+    /// What to set as [`Page::before`] to go on; `None` at the end.
     pub next: Option<EventId>,
 }
 

@@ -1,5 +1,7 @@
 //! The conformance suite on SQLite.
 
+#![expect(clippy::unwrap_used, reason = "where a promise is broken, a test panics")]
+
 use std::path::Path;
 
 use waypost_store::conformance::Opening;

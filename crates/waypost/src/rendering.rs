@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use waypost_domain::UnixMillis;
+use waypost_domain::{DeliveryState, UnixMillis};
 use waypost_store::{AttemptRecord, DeliveryRecord, EventRecord, RequestRecord};
 
 /// An event as shown.
@@ -109,13 +109,15 @@ impl EventView {
 
 impl DeliveryView {
     fn of(record: &DeliveryRecord, sending: bool) -> Self {
-        let owed = record.state == waypost_domain::DeliveryState::Owed;
+        let owed = record.state == DeliveryState::Owed;
+        // The store counts failures, and people attempts.
+        let succeeded = u32::from(record.state == DeliveryState::Delivered);
         Self {
             id: record.owed.id.to_string(),
             destination: record.owed.destination.to_string(),
             state: if owed && sending { "sending".to_owned() } else { record.state.to_string() },
             overtaken: record.owed.overtaken,
-            attempts: record.owed.attempts,
+            attempts: record.owed.attempts + succeeded,
             due_at: owed.then(|| time(record.owed.due_at)),
             settled_at: record.settled_at.map(time),
             last_code: Some(record.last_code.to_string()).filter(|code| !code.is_empty()),

@@ -11,7 +11,7 @@ pub mod accepting;
 pub mod finding;
 pub mod living;
 pub mod repeats;
-mod samples;
+pub mod samples;
 pub mod settling;
 
 use std::path::{Path, PathBuf};

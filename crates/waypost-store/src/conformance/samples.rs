@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A text message.
-pub(super) fn message(wamid: &str) -> NewEvent {
+pub fn message(wamid: &str) -> NewEvent {
     NewEvent {
         kind: "message",
         class: "message",
@@ -31,7 +31,7 @@ pub(super) fn message(wamid: &str) -> NewEvent {
 }
 
 /// A status of a message.
-pub(super) fn status(wamid: &str, status: &str) -> NewEvent {
+pub fn status(wamid: &str, status: &str) -> NewEvent {
     NewEvent {
         kind: "status",
         r#type: status.into(),
@@ -41,7 +41,7 @@ pub(super) fn status(wamid: &str, status: &str) -> NewEvent {
 }
 
 /// An account-level change: no message, no conversation.
-pub(super) fn account_change(key: &str) -> NewEvent {
+pub fn account_change(key: &str) -> NewEvent {
     NewEvent {
         kind: "account",
         class: "operational",
@@ -58,7 +58,7 @@ pub(super) fn account_change(key: &str) -> NewEvent {
 }
 
 /// The whole request, owed to a destination.
-pub(super) fn whole(destination: &str) -> NewDelivery {
+pub fn whole(destination: &str) -> NewDelivery {
     NewDelivery {
         destination: destination.into(),
         covers: Covers::Request,
@@ -68,12 +68,12 @@ pub(super) fn whole(destination: &str) -> NewDelivery {
 }
 
 /// One event, owed to a destination.
-pub(super) fn single(destination: &str, place: u32) -> NewDelivery {
+pub fn single(destination: &str, place: u32) -> NewDelivery {
     NewDelivery { covers: Covers::Event(place), lanes: Lanes::NONE, ..whole(destination) }
 }
 
 /// A request with these events, owed whole to `inbox`.
-pub(super) fn request(events: impl Into<Vec<NewEvent>>) -> Accept {
+pub fn request(events: impl Into<Vec<NewEvent>>) -> Accept {
     let mut headers = HeaderBlock::new();
     headers.push("content-type", b"application/json");
     headers.push("x-hub-signature-256", b"sha256=5f\xff");
@@ -92,7 +92,7 @@ pub(super) fn request(events: impl Into<Vec<NewEvent>>) -> Accept {
 }
 
 /// An attempt that the receiver answered with 200.
-pub(super) fn success() -> AttemptRecord {
+pub fn success() -> AttemptRecord {
     AttemptRecord {
         at: UnixMillis(NOON.0 + 30),
         timing: AttemptTiming {
@@ -110,39 +110,39 @@ pub(super) fn success() -> AttemptRecord {
 }
 
 /// An attempt that failed.
-pub(super) fn failure(code: &str, status: Option<u16>) -> AttemptRecord {
+pub fn failure(code: &str, status: Option<u16>) -> AttemptRecord {
     AttemptRecord { status, code: code.into(), excerpt: b"<h1>no\xff".to_vec(), ..success() }
 }
 
-pub(super) fn delivered(delivery: DeliveryId) -> Settlement {
+pub fn delivered(delivery: DeliveryId) -> Settlement {
     Settlement { delivery, settled: Settled::Delivered, overtaken: false, attempt: success() }
 }
 
-pub(super) fn retry(delivery: DeliveryId, due_at: UnixMillis) -> Settlement {
+pub fn retry(delivery: DeliveryId, due_at: UnixMillis) -> Settlement {
     let attempt = failure("connect_refused", None);
     Settlement { delivery, settled: Settled::Retry { due_at }, overtaken: false, attempt }
 }
 
-pub(super) fn dead(delivery: DeliveryId) -> Settlement {
+pub fn dead(delivery: DeliveryId) -> Settlement {
     let attempt = failure("receiver_refused", Some(410));
     Settlement { delivery, settled: Settled::Dead, overtaken: false, attempt }
 }
 
 /// Everything owed to a destination.
-pub(super) async fn owed(store: &Store, destination: &str) -> Vec<OwedDelivery> {
+pub async fn owed(store: &Store, destination: &str) -> Vec<OwedDelivery> {
     let page = OwedPage { destination: destination.into(), after: None, limit: 10_000 };
     store.owed(page).await.unwrap()
 }
 
 /// The first page of what a filter admits; fails if it does not hold all.
-pub(super) async fn all(store: &Store, filter: EventFilter) -> Vec<EventRecord> {
+pub async fn all(store: &Store, filter: EventFilter) -> Vec<EventRecord> {
     let list = store.events(filter, Page { before: None, limit: 1_000 }).await.unwrap();
     assert_eq!(list.next, None);
     list.events
 }
 
 /// Runs many futures on tasks of their own and awaits them all, in order.
-pub(super) async fn together<T: Send + 'static>(
+pub async fn together<T: Send + 'static>(
     futures: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
 ) -> Vec<T> {
     let tasks: Vec<_> = futures.into_iter().map(tokio::spawn).collect();
@@ -153,6 +153,6 @@ pub(super) async fn together<T: Send + 'static>(
     results
 }
 
-pub(super) fn name(text: &str) -> Arc<str> {
+pub fn name(text: &str) -> Arc<str> {
     text.into()
 }

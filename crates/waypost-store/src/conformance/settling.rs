@@ -154,6 +154,8 @@ pub async fn a_settlement_of_nothing_fails_alone(subject: &Subject) {
     assert!(owed(&store, "inbox").await.is_empty());
     assert!(store.writer_stats().healthy);
     assert!(store.attempts(unknown).await.unwrap().is_empty());
+    // What was undone and done again was counted once.
+    assert!(store.stats().await.unwrap().owed.is_empty());
 }
 
 pub async fn many_settlements_go_at_once(subject: &Subject) {

@@ -4,7 +4,8 @@
 //! such moment. So, once the log is long, this thread folds until hardly anything is left and asks the
 //! writer to do the rest between two commits, after which the log starts over.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,14 +14,20 @@ use rusqlite::Connection;
 use rusqlite::wal::CheckpointMode;
 
 use super::connection;
+use super::fault::store_error;
 use super::gauges::Gauges;
+use crate::StoreError;
 
 /// SQLite's page size, which the file keeps.
 pub(super) const PAGE_BYTES: u32 = 4_096;
-/// Log that is not yet in the file before folding begins under load.
+/// Log that is not yet in the file before folding begins under load. Measured: with less, pages that change
+/// again and again are folded too often; with more, syncing the file holds up syncing the log.
 pub(super) const FOLD_PAGES: u32 = 16 * 1024 * 1024 / PAGE_BYTES;
 /// Log that is long enough to start over.
-const RESTART_PAGES: u32 = 32 * 1024 * 1024 / PAGE_BYTES;
+const RESTART_PAGES: u32 = 48 * 1024 * 1024 / PAGE_BYTES;
+/// Log that is long enough for the writer to stop and fold it by itself: what it can never exceed by more
+/// than one commit, unless a reader stands in the way.
+pub(super) const LOG_PAGES_MAX: u32 = 128 * 1024 * 1024 / PAGE_BYTES;
 /// What may be left to fold for the writer, which stands still meanwhile.
 const LEFT_TO_WRITER_PAGES: u32 = 1024 * 1024 / PAGE_BYTES;
 /// How often to fold again in the hope that less is left, before leaving the writer whatever there is.
@@ -28,8 +35,19 @@ const ROUNDS_MAX: usize = 6;
 /// After so long without a write, what is left is folded.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// The database file, to be synced. It is let go of only when no connection is left: when a process closes
+/// any handle of a file, it loses every lock that it has on it (fcntl(2)), SQLite's among them.
+pub(super) struct DatabaseFile(File);
+
+impl DatabaseFile {
+    pub(super) fn open(path: &Path) -> std::io::Result<Self> {
+        File::options().read(true).write(true).open(path).map(Self)
+    }
+}
+
 pub(super) struct Checkpointer {
     pub(super) path: PathBuf,
+    pub(super) file: Arc<DatabaseFile>,
     pub(super) gauges: Arc<Gauges>,
     pub(super) shut: Arc<AtomicBool>,
 }
@@ -39,6 +57,7 @@ impl Checkpointer {
         self.gauges.checkpointer_is(std::thread::current());
         let mut conn = None;
         let mut pages_before = 0;
+        let mut failing = false;
         while !self.shut.load(Ordering::Acquire) {
             let pages = self.gauges.log_pages();
             let unfolded = self.gauges.unfolded();
@@ -48,36 +67,56 @@ impl Checkpointer {
                 std::thread::park_timeout(IDLE);
                 continue;
             }
-            if conn.is_none() {
-                conn = connection::checkpointer(&self.path).ok();
-            }
-            let folded = conn.as_ref().is_some_and(|conn| self.fold(conn));
-            if !folded {
-                // The disk fails; the writer says so to those it concerns.
-                conn = None;
-                std::thread::park_timeout(IDLE);
+            match self.fold_on(&mut conn) {
+                Ok(()) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("the database's log is being folded into its file again");
+                    }
+                    // Where a reader stands in the way, trying at once would only burn time.
+                    if self.gauges.unfolded() >= unfolded.min(FOLD_PAGES) {
+                        std::thread::park_timeout(IDLE);
+                    }
+                }
+                Err(error) => {
+                    if !failing {
+                        tracing::warn!(%error, "the database's log cannot be folded into its file, and grows");
+                        failing = true;
+                    }
+                    conn = None;
+                    std::thread::park_timeout(IDLE);
+                }
             }
         }
     }
 
-    /// Folds what is there, and asks for a new start if the log is long. False if it failed.
-    fn fold(&self, conn: &Connection) -> bool {
+    /// Folds on the connection at hand or a new one.
+    fn fold_on(&self, conn: &mut Option<Connection>) -> Result<(), StoreError> {
+        let fault = |error: rusqlite::Error| store_error(&error, &self.path);
+        let conn = match conn {
+            Some(conn) => conn,
+            None => conn.insert(connection::checkpointer(&self.path).map_err(fault)?),
+        };
         for round in 1..=ROUNDS_MAX {
-            let Ok((pages, folded)) = conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE) else {
-                return false;
+            let (pages, folded) = {
+                let _folding = self.gauges.folding();
+                conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE).map_err(fault)?
             };
+            // SQLite syncs the file only once all of the log is in it, which would leave that to the writer.
+            self.file.0.sync_data().map_err(|error| StoreError::Disk(error.to_string()))?;
             let (pages, folded) = (u32::try_from(pages).unwrap_or(0), u32::try_from(folded).unwrap_or(0));
             self.gauges.folded_is(folded);
             if pages < RESTART_PAGES || self.shut.load(Ordering::Acquire) {
-                return true;
+                return Ok(());
             }
             if self.gauges.unfolded() <= LEFT_TO_WRITER_PAGES || round == ROUNDS_MAX {
                 self.gauges.want_restart();
-            }
-            if self.gauges.restart_is_wanted() {
-                return true;
+                return Ok(());
             }
         }
-        true
+        Ok(())
     }
 }
+
+// The stages follow each other.
+const _: () = assert!(FOLD_PAGES < RESTART_PAGES && RESTART_PAGES < LOG_PAGES_MAX);
+const _: () = assert!(LEFT_TO_WRITER_PAGES < FOLD_PAGES);

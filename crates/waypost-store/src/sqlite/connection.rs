@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-/// Page cache of the connection that writes. Random keys are inserted into one tree: the more of it is
-/// at hand, the fewer pages are read back.
-const WRITER_CACHE_KIB: i64 = 24 * 1024;
+/// Page cache of the connection that writes: the newest rows and the upper parts of the trees. More would not
+/// hold the tree of identity keys either, and SQLite walks all of it after many a commit.
+const WRITER_CACHE_KIB: i64 = 8 * 1024;
 /// Page cache of every other connection.
 const READER_CACHE_KIB: i64 = 1024;
 /// How long a write waits for another program that writes to the file, such as an operator's shell.

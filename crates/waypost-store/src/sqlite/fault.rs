@@ -39,3 +39,29 @@ fn nearly_full(path: &Path) -> bool {
     rustix::fs::statvfs(path)
         .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < NEARLY_FULL_BYTES)
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn what_sqlite_says_has_one_word_each() {
+        let said =
+            |code| store_error(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None), Path::new("/"));
+        assert!(matches!(said(ffi::SQLITE_FULL), StoreError::Full));
+        for code in [ffi::SQLITE_READONLY, ffi::SQLITE_READONLY_DBMOVED, ffi::SQLITE_PERM] {
+            assert!(matches!(said(code), StoreError::ReadOnly), "{code}");
+        }
+        for code in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_CANTOPEN, ffi::SQLITE_BUSY]
+        {
+            assert!(matches!(said(code), StoreError::Disk(_)), "{code}");
+            assert!(is_the_disks(&said(code)));
+        }
+        for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB, ffi::SQLITE_CONSTRAINT_PRIMARYKEY] {
+            assert!(matches!(said(code), StoreError::Corrupt(_)), "{code}");
+            assert!(!is_the_disks(&said(code)));
+        }
+    }
+}

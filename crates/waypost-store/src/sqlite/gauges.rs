@@ -1,11 +1,11 @@
 //! Numbers that the threads tell each other and the world, without a lock.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
-use super::checkpoint::FOLD_PAGES;
+use super::checkpoint::{FOLD_PAGES, LOG_PAGES_MAX};
 use crate::WriterStats;
 
 #[derive(Default)]
@@ -20,6 +20,7 @@ pub(super) struct Gauges {
     /// How many of them are in the file as well.
     folded_pages: AtomicU32,
     restart_wanted: AtomicBool,
+    folding: Mutex<()>,
     checkpointer: OnceLock<Thread>,
 }
 
@@ -61,7 +62,10 @@ impl Gauges {
 
     /// The writer tells how long the log is, after each commit.
     pub(super) fn log_is(&self, pages: u32) {
-        self.log_pages.store(pages, Ordering::Release);
+        if pages < self.log_pages.swap(pages, Ordering::AcqRel) {
+            // It has started over.
+            self.folded_pages.store(0, Ordering::Release);
+        }
         if self.unfolded() >= FOLD_PAGES {
             self.wake_checkpointer();
         }
@@ -86,6 +90,16 @@ impl Gauges {
 
     pub(super) fn restart_is_wanted(&self) -> bool {
         self.restart_wanted.load(Ordering::Acquire)
+    }
+
+    /// Whether the log is so long that the writer must see to it, whatever it costs.
+    pub(super) fn log_is_too_long(&self) -> bool {
+        self.log_pages() >= LOG_PAGES_MAX
+    }
+
+    /// Whoever folds holds this: SQLite lets one do it at a time and does not let the other wait.
+    pub(super) fn folding(&self) -> MutexGuard<'_, ()> {
+        self.folding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The writer tells that the log starts over, or that it tried.

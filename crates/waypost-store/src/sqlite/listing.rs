@@ -18,7 +18,7 @@ const PAGE_MAX: usize = 1_000;
 /// Events that one read looks at.
 const WINDOW_EVENTS: i64 = 2_000;
 /// Reads that one page may take.
-const WINDOWS_MAX: usize = 50;
+const WINDOWS_MAX: usize = 10;
 /// Entries of an index that one page may look at.
 const ENTRIES_MAX: usize = 2_000;
 

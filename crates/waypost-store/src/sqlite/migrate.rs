@@ -125,3 +125,66 @@ fn checksum_of(sql: &str) -> String {
     let digest = digest::digest(&digest::SHA256, sql.as_bytes());
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const FIRST: &str = "CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (1);";
+    const SECOND: &str = "ALTER TABLE a ADD COLUMN y INTEGER; UPDATE a SET y = 2;";
+
+    fn run(path: &Path, migrations: &[&str]) -> Result<(), OpenError> {
+        std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        refuse_foreign(path, migrations)?;
+        let mut conn = connection::writer(path).unwrap();
+        migrate(&mut conn, path, migrations, UnixMillis(5))
+    }
+
+    fn sum(path: &Path) -> rusqlite::Result<i64> {
+        Connection::open(path)?.query_row("SELECT sum(x + y) FROM a", [], |row| row.get(0))
+    }
+
+    #[test]
+    fn an_older_file_is_copied_and_brought_up_to_date() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("waypost.db");
+        let copy = place.path().join("waypost.db.before-migration-2");
+        run(&path, &[FIRST]).unwrap();
+        assert!(!copy.exists(), "there was nothing to copy");
+        run(&path, &[FIRST, SECOND]).unwrap();
+        assert_eq!(sum(&path).unwrap(), 3);
+        assert!(sum(&copy).is_err(), "the copy has the older schema");
+        assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+        // The copy is a file that the older program opens; the new one is refused by it.
+        run(&copy, &[FIRST]).unwrap();
+        assert!(matches!(run(&path, &[FIRST]), Err(OpenError::SchemaTooNew { found: 2, known: 1 })));
+        // A second time changes nothing.
+        run(&path, &[FIRST, SECOND]).unwrap();
+        assert_eq!(sum(&path).unwrap(), 3);
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_the_file_as_it_was() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("waypost.db");
+        run(&path, &[FIRST]).unwrap();
+        let broken = format!("{SECOND} INSERT INTO nothing VALUES (1);");
+        assert!(matches!(run(&path, &[FIRST, &broken]), Err(OpenError::Failed { .. })));
+        run(&path, &[FIRST]).unwrap();
+        assert!(sum(&path).is_err());
+        // What an earlier try left behind is no hindrance.
+        run(&path, &[FIRST, SECOND]).unwrap();
+        assert_eq!(sum(&path).unwrap(), 3);
+    }
+
+    #[test]
+    fn a_migration_that_is_not_ours_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("waypost.db");
+        run(&path, &[FIRST, SECOND]).unwrap();
+        let other = format!("{SECOND} ");
+        assert!(matches!(run(&path, &[FIRST, &other]), Err(OpenError::SchemaDiffers { version: 2 })));
+    }
+}

@@ -37,7 +37,7 @@ use tokio::sync::{Semaphore, oneshot};
 use waypost_domain::limits::WRITER_QUEUE_MAX;
 use waypost_domain::{Clock, DeliveryId, EventId, RequestId};
 
-use self::checkpoint::Checkpointer;
+use self::checkpoint::{Checkpointer, DatabaseFile};
 use self::gauges::Gauges;
 use self::identity::Identity;
 use self::numbers::Sequence;
@@ -74,6 +74,8 @@ struct House {
 struct Threads {
     writer: JoinHandle<()>,
     checkpointer: JoinHandle<()>,
+    // Closed in this order, after every connection.
+    _file: Arc<DatabaseFile>,
     _directory: directory::Held,
 }
 
@@ -93,10 +95,12 @@ impl SqliteStore {
         let queue = Arc::new(Queue::new(options.queue_max, options.queue_bytes_max));
         let gauges = Arc::new(Gauges::default());
         let checkpointer_shut = Arc::new(AtomicBool::new(false));
+        let file = Arc::new(DatabaseFile::open(&path).map_err(|error| directory::failed(&path, &error))?);
         let spawn_failed = |error: std::io::Error| directory::failed(&path, &error);
         let readers = Readers::start(&path, options.readers).map_err(spawn_failed)?;
         let checkpointer = Checkpointer {
             path: path.clone(),
+            file: Arc::clone(&file),
             gauges: Arc::clone(&gauges),
             shut: Arc::clone(&checkpointer_shut),
         };
@@ -110,7 +114,7 @@ impl SqliteStore {
         };
         let writer = spawn("store-write", move || writer.run(conn)).map_err(spawn_failed)?;
         let checkpointer = spawn("store-fold", move || checkpointer.run()).map_err(spawn_failed)?;
-        let threads = Threads { writer, checkpointer, _directory: held };
+        let threads = Threads { writer, checkpointer, _file: file, _directory: held };
         Ok(Self(Arc::new(House {
             queue,
             gauges,
@@ -136,9 +140,9 @@ impl SqliteStore {
         let operation = Operation::Accept(Box::new(accept), identities);
         self.0.queue.add_accept(Waiting { operation, answer, _permit: None })?;
         match answered.await {
-            Ok(Ok(Outcome::Accepted(accepted))) => Ok(accepted),
-            Ok(Ok(_)) => Err(StoreError::Corrupt("an accept was answered as something else".to_owned())),
-            Ok(Err(error)) => Err(error),
+            Ok((Ok(Outcome::Accepted(accepted)), _)) => Ok(accepted),
+            Ok((Ok(_), _)) => Err(StoreError::Corrupt("an accept was answered as something else".to_owned())),
+            Ok((Err(error), _)) => Err(error),
             Err(_) => Err(StoreError::Closed),
         }
     }
@@ -170,7 +174,7 @@ impl SqliteStore {
         let place = Arc::clone(&self.0.places).acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let (answer, answered) = oneshot::channel();
         self.0.queue.add_other(Waiting { operation, answer, _permit: Some(place) })?;
-        answered.await.unwrap_or(Err(StoreError::Closed))
+        answered.await.map_or(Err(StoreError::Closed), |(result, _)| result)
     }
 
     pub(crate) async fn owed(&self, page: OwedPage) -> Result<Vec<OwedDelivery>, StoreError> {

@@ -29,14 +29,22 @@ pub(super) enum Outcome {
     Done,
 }
 
-pub(super) type Answer = oneshot::Sender<Result<Outcome, StoreError>>;
+/// What is sent back. The operation goes along so that whoever asked frees it, and not the one writer.
+pub(super) type Answered = (Result<Outcome, StoreError>, Operation);
 
 /// An operation and who waits for it.
 pub(super) struct Waiting {
     pub(super) operation: Operation,
-    pub(super) answer: Answer,
+    pub(super) answer: oneshot::Sender<Answered>,
     /// Held until the operation is answered.
     pub(super) _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Waiting {
+    pub(super) fn answer(self, result: Result<Outcome, StoreError>) {
+        // Whoever stopped waiting will find in the store what was done.
+        let _ = self.answer.send((result, self.operation));
+    }
 }
 
 /// How many settlements one operation may bring: half a commit, so that accepts are not kept out.

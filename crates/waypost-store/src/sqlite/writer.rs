@@ -87,7 +87,8 @@ impl Writer {
             if !self.write(conn, &mut ledger, &mut group) {
                 return Ended::Suspect;
             }
-            if self.gauges.restart_is_wanted() {
+            if self.gauges.restart_is_wanted() || self.gauges.log_is_too_long() {
+                let _folding = self.gauges.folding();
                 restart_log(conn);
                 self.gauges.restarted();
             }
@@ -104,11 +105,11 @@ impl Writer {
                 Ok(outcomes) => {
                     self.gauges.committed(size, self.clock.monotonic().saturating_sub(started));
                     for (waiting, outcome) in group.drain(..size).zip(outcomes) {
-                        // Whoever stopped waiting will find it in the store.
-                        let _ = waiting.answer.send(Ok(outcome));
+                        waiting.answer(Ok(outcome));
                     }
                 }
                 Err((place, refusal)) => {
+                    let refused_by_engine = matches!(refusal, Refusal::Sqlite(_));
                     let error = match refusal {
                         Refusal::Sqlite(error) => store_error(&error, &self.path),
                         Refusal::Nonsense(what) => StoreError::Corrupt(what),
@@ -116,7 +117,10 @@ impl Writer {
                     match place {
                         Some(place) if !is_the_disks(&error) => {
                             left_out += 1;
-                            let _ = group.remove(place).answer.send(Err(error));
+                            if refused_by_engine {
+                                self.gauges.failed();
+                            }
+                            group.remove(place).answer(Err(error));
                         }
                         _ => {
                             self.refuse(std::mem::take(group), &error);
@@ -132,7 +136,7 @@ impl Writer {
     fn refuse(&self, group: Vec<Waiting>, error: &StoreError) {
         self.gauges.failed();
         for waiting in group {
-            let _ = waiting.answer.send(Err(error.clone()));
+            waiting.answer(Err(error.clone()));
         }
     }
 }
