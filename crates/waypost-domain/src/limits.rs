@@ -56,6 +56,11 @@ pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// Attempts in flight at one destination, unless it says otherwise.
 pub const CONCURRENCY_MAX: usize = 64;
 
+/// Requests waiting to be made durable at which acceptance takes precedence over delivery.
+pub const WAITING_HIGH: usize = 32;
+/// Attempts that each destination may then have under way.
+pub const ATTEMPTS_UNDER_PRESSURE: usize = 4;
+
 /// Owed deliveries of one destination held in memory.
 pub const LANE_WINDOW_MAX: usize = 16_384;
 /// Bytes of bodies kept in memory for deliveries about to be attempted.

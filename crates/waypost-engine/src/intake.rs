@@ -13,14 +13,16 @@ use waypost_store::{Accept, Accepted, Covers, NewDelivery, NewEvent, RequestBody
 use waypost_whatsapp::{AppSecrets, Event, Kind, SignatureError, split};
 
 use crate::bodies::Bodies;
-use crate::dispatch::DestinationHandle;
+use crate::dispatch::{DestinationHandle, Dispatcher};
 use crate::metrics::{Metrics, NoveltyLabel, ReasonLabel};
+use crate::pressure::Pressure;
 
 /// Accepts requests. Cheap to clone.
 #[derive(Clone)]
 pub struct Intake {
     store: Store,
     bodies: Arc<Bodies>,
+    pressure: Pressure,
     clock: Clock,
     metrics: Metrics,
 }
@@ -88,9 +90,9 @@ pub fn prove<'h>(
 }
 
 impl Intake {
-    /// An intake into `store` that leaves bodies on their way in `bodies`.
-    pub fn new(store: Store, bodies: Arc<Bodies>, clock: Clock, metrics: Metrics) -> Self {
-        Self { store, bodies, clock, metrics }
+    /// An intake into `store`, for what `dispatcher` then delivers.
+    pub fn new(store: Store, dispatcher: &Dispatcher, clock: Clock, metrics: Metrics) -> Self {
+        Self { store, bodies: dispatcher.bodies(), pressure: dispatcher.pressure(), clock, metrics }
     }
 
     /// Makes a request durable and owes it, whole, to `destination`.
@@ -111,7 +113,9 @@ impl Intake {
             body: arrival.proved.body.clone(),
         };
         let accept = describe(arrival, destination.name().clone(), received_at);
+        let waiting = self.pressure.wait();
         let accepted = tokio::time::timeout(limits::ACCEPT_TIME_MAX, self.store.accept(accept)).await;
+        drop(waiting);
         let accepted = accepted.unwrap_or(Err(StoreError::Busy)).inspect_err(|error| {
             self.metrics.refused.get_or_create(&ReasonLabel { reason: error.code() }).inc();
         })?;

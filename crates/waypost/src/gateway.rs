@@ -90,7 +90,7 @@ impl Gateway {
             lifecycle.soft(),
             lifecycle.hard(),
         );
-        let intake = Intake::new(store.clone(), dispatcher.bodies(), clock.clone(), metrics);
+        let intake = Intake::new(store.clone(), &dispatcher, clock.clone(), metrics);
         let configured = config.upstreams.clone();
         let upstreams =
             Arc::new(Upstreams::new(configured, dispatcher.clone(), store.clone(), clock.clone()).await?);

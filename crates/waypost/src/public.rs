@@ -83,7 +83,7 @@ impl Public {
             (admitted.upstream().clone(), admitted.into_path_and_query())
         };
         if head.method == Method::GET {
-            return Ok(self.get(&upstream, &head, target, caller).await);
+            return Ok(self.get(&upstream, head.headers, target, caller).await);
         }
         let body = self.bodies.read(&head.headers, body).await?;
         let (bytes, _share) = body.into_parts();
@@ -101,7 +101,7 @@ impl Public {
                 Ok(("store", Response::new(Body::empty())))
             }
             Mode::Relay => {
-                let headers = relayed_headers(&head.headers, caller);
+                let headers = relayed_headers(head.headers, caller);
                 Ok(("relay", pass_on(&upstream, Method::POST, target, headers, proved.into_body()).await))
             }
         }
@@ -110,12 +110,12 @@ impl Public {
     async fn get(
         &self,
         upstream: &Upstream,
-        head: &request::Parts,
+        headers: HeaderMap,
         target: PathAndQuery,
         caller: &ConnectionInfo,
     ) -> (&'static str, Response<Body>) {
         if upstream.verify_tokens.is_empty() {
-            let headers = relayed_headers(&head.headers, caller);
+            let headers = relayed_headers(headers, caller);
             return ("relay", pass_on(upstream, Method::GET, target, headers, Bytes::new()).await);
         }
         let query = target.query().unwrap_or_default();

@@ -17,6 +17,7 @@ use super::{Destination, Patience};
 use crate::bodies::Bodies;
 use crate::gate::{Admission, BreakerChange, BreakerState, Gate};
 use crate::metrics::{DestinationLabel, Metrics, OutcomeLabels};
+use crate::pressure::Pressure;
 
 /// Owed deliveries read from the store at once.
 const PAGE: usize = 512;
@@ -24,6 +25,8 @@ const PAGE: usize = 512;
 const POLL: Duration = Duration::from_secs(30);
 /// How long to wait before the store is asked again for what it could not read.
 const STORE_RETRY: Duration = Duration::from_millis(500);
+/// How soon to look again whether a rush is over.
+const PRESSURE_PAUSE: Duration = Duration::from_millis(5);
 /// Heads among which probes rotate, so that one poison event cannot keep a gate shut.
 const PROBE_HEADS: usize = 8;
 
@@ -32,6 +35,7 @@ pub(super) struct Environment {
     pub(super) store: Store,
     pub(super) clock: Clock,
     pub(super) bodies: Arc<Bodies>,
+    pub(super) pressure: Pressure,
     pub(super) metrics: Metrics,
     pub(super) soft: CancellationToken,
     pub(super) hard: CancellationToken,
@@ -304,6 +308,10 @@ impl Desk {
         self.step_over(now);
         let mut until = now + POLL;
         loop {
+            if self.lanes.in_flight() >= self.environment.pressure.ease(usize::MAX) {
+                until = until.min(now + PRESSURE_PAUSE);
+                break;
+            }
             let choice = match self.gate.admits(now, self.lanes.in_flight()) {
                 Admission::Go => self.choice(),
                 Admission::Probe { number } => Choice::Oldest { skip: number % PROBE_HEADS },

@@ -26,6 +26,7 @@ pub use lanes::{Choice, LaneScheduler, Moment};
 use crate::bodies::Bodies;
 use crate::gate::Rate;
 use crate::metrics::Metrics;
+use crate::pressure::Pressure;
 use crate::sender::Sender;
 
 /// A destination as configured.
@@ -72,6 +73,7 @@ struct Shared {
     store: Store,
     clock: Clock,
     bodies: Arc<Bodies>,
+    pressure: Pressure,
     metrics: Metrics,
     running: Mutex<HashMap<Arc<str>, DestinationHandle>>,
     /// Destinations that were removed and may still have attempts under way.
@@ -92,7 +94,19 @@ impl Dispatcher {
     ) -> Self {
         let bodies = Arc::new(Bodies::new(limits::BODY_CACHE_BYTES_MAX));
         let (running, leaving, tasks) = (Mutex::default(), Mutex::default(), TaskTracker::new());
-        Self(Arc::new(Shared { store, clock, bodies, metrics, running, leaving, tasks, soft, hard }))
+        let pressure = Pressure::default();
+        Self(Arc::new(Shared {
+            store,
+            clock,
+            bodies,
+            pressure,
+            metrics,
+            running,
+            leaving,
+            tasks,
+            soft,
+            hard,
+        }))
     }
 
     /// Adds a destination, or changes it: what it owes stays owed. Must be called within a tokio runtime.
@@ -146,6 +160,11 @@ impl Dispatcher {
         self.0.bodies.clone()
     }
 
+    /// How hard the gateway is written to.
+    pub fn pressure(&self) -> Pressure {
+        self.0.pressure.clone()
+    }
+
     /// Waits until every destination's task has ended, after the soft or the hard stop.
     pub async fn stopped(&self) {
         self.0.tasks.close();
@@ -158,6 +177,7 @@ impl Dispatcher {
             store: shared.store.clone(),
             clock: shared.clock.clone(),
             bodies: shared.bodies.clone(),
+            pressure: shared.pressure.clone(),
             metrics: shared.metrics.clone(),
             soft: shared.soft.child_token(),
             hard: shared.hard.clone(),
