@@ -27,7 +27,7 @@ pub enum Failure {
     ConnectRefused,
     /// No connection: unreachable, reset while connecting.
     ConnectFailed,
-    /// No connection within the connect deadline.
+    /// No connection within the connect deadline, the TLS handshake included.
     ConnectTimedOut,
     /// The TLS handshake was cut or failed for another reason than the certificate.
     TlsFailed,

@@ -10,15 +10,14 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 
 use crate::cli::ServerArguments;
 use crate::exit::{Ended, Exit};
+use crate::socket;
 
 /// The data directory where nobody names one.
 pub(crate) const DATA_DIR: &str = "waypost-data";
-/// The socket's name within the data directory.
-pub(crate) const SOCKET: &str = "waypost.sock";
 
 /// A running gateway's admin API.
 pub(crate) struct ApiClient {
@@ -27,6 +26,7 @@ pub(crate) struct ApiClient {
 }
 
 enum Way {
+    /// The socket in this data directory.
     Socket(PathBuf),
     /// `host:port`.
     Address(String),
@@ -42,7 +42,7 @@ impl ApiClient {
         let way = match &arguments.api {
             None => {
                 let directory = arguments.data.clone().unwrap_or_else(|| DATA_DIR.into());
-                Way::Socket(directory.join(SOCKET))
+                Way::Socket(directory)
             }
             Some(url) => {
                 let address = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
@@ -98,9 +98,9 @@ impl ApiClient {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
         let response = match &self.way {
-            Way::Socket(path) => {
-                let stream = UnixStream::connect(path).await.map_err(|error| {
-                    unreachable(format!("no waypost is reachable at {} ({error}); start one with `waypost serve`, or name its data directory with --data", path.display()))
+            Way::Socket(directory) => {
+                let stream = socket::connect(directory).await.map_err(|error| {
+                    unreachable(format!("no waypost is reachable at {} ({error}); start one with `waypost serve`, or name its data directory with --data", directory.join(socket::NAME).display()))
                 })?;
                 send(TokioIo::new(stream), request).await
             }

@@ -19,12 +19,11 @@ use waypost_engine::metrics::Metrics;
 use waypost_store::{Store, StoreOptions};
 
 use crate::admin::{self, Admin, AdminToken, MetricsPage};
-use crate::api_client::SOCKET;
 use crate::config::{Config, Fingerprint, Inputs};
 use crate::lifecycle::{Lifecycle, WATCH_EVERY};
 use crate::public::Public;
 use crate::upstreams::Upstreams;
-use crate::{config, terminal};
+use crate::{config, redirect, socket, terminal};
 
 /// A gateway, ready to serve.
 pub(crate) struct Gateway {
@@ -45,11 +44,13 @@ pub(crate) struct Gateway {
     addresses: Addresses,
 }
 
-/// What a listener speaks.
+/// What a listener does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scheme {
     Http,
     Https,
+    /// Plain HTTP beside HTTPS on a domain: sends everything there.
+    Redirect,
 }
 
 /// Where the gateway can be reached.
@@ -57,6 +58,8 @@ enum Scheme {
 pub(crate) struct Addresses {
     /// Base addresses of the public listeners, such as `http://127.0.0.1:8080`.
     pub(crate) public: Vec<String>,
+    /// Plain addresses that only send callers to HTTPS.
+    pub(crate) redirect: Vec<String>,
     /// The admin address.
     pub(crate) admin: SocketAddr,
     /// The data directory.
@@ -99,7 +102,8 @@ impl Gateway {
         let (edge, listeners) = (Edge::new(connection_limits(&config)), bind_public(&config)?);
         let tls = server_tls(&config, &clock)?;
         let admin_listener = bind_admin(config.server.admin).await?;
-        let admin_socket = admin::bind_socket(&config.data_dir.join(SOCKET))?;
+        let admin_socket = socket::bind(&config.data_dir)
+            .with_context(|| format!("cannot make the socket in {}", config.data_dir.display()))?;
         let addresses = addresses(&config, &listeners, &admin_listener)?;
         let metrics = MetricsPage::new(registry);
         if let Some(tls) = &tls {
@@ -165,6 +169,17 @@ impl Gateway {
         for (listener, scheme) in self.listeners {
             let tls = if scheme == Scheme::Https { self.tls.clone() } else { None };
             let (edge, public, stop) = (self.edge.clone(), self.public.clone(), stop.clone());
+            if scheme == Scheme::Redirect {
+                let base: Arc<str> = self.addresses.https_base().into();
+                let answer = move |request, _caller| {
+                    let response = redirect::to_https(&base, &request);
+                    std::future::ready(response)
+                };
+                lifecycle.spawn("redirect to https", async move {
+                    edge.serve(listener, None, answer, stop).await
+                });
+                continue;
+            }
             let answer = move |request, caller: ConnectionInfo| {
                 let public = public.clone();
                 async move { public.answer(request, caller).await }
@@ -208,10 +223,18 @@ impl Gateway {
 }
 
 impl Addresses {
+    /// The HTTPS address that plain HTTP sends callers to.
+    fn https_base(&self) -> &str {
+        self.public.iter().find(|base| base.starts_with("https://")).map_or("", String::as_str)
+    }
+
     /// Says them.
     pub(crate) fn announce(&self) {
         for public in &self.public {
             terminal::say(&format!("public    {public}"));
+        }
+        for redirect in &self.redirect {
+            terminal::say(&format!("redirect  {redirect}"));
         }
         terminal::say(&format!("admin     http://{}", self.admin));
         terminal::say(&format!("data      {}", self.data.display()));
@@ -341,7 +364,9 @@ fn server_tls(config: &Config, clock: &Clock) -> anyhow::Result<Option<ServerTls
 }
 
 fn bind_public(config: &Config) -> anyhow::Result<Vec<(Listener, Scheme)>> {
-    let http = config.server.http.iter().map(|address| (*address, Scheme::Http));
+    let beside_https = config.server.domain.is_some() && !config.server.https.is_empty();
+    let plain = if beside_https { Scheme::Redirect } else { Scheme::Http };
+    let http = config.server.http.iter().map(|address| (*address, plain));
     let https = config.server.https.iter().map(|address| (*address, Scheme::Https));
     http.chain(https)
         .map(|(address, scheme)| {
@@ -371,10 +396,14 @@ fn addresses(
     listeners: &[(Listener, Scheme)],
     admin: &TcpListener,
 ) -> anyhow::Result<Addresses> {
-    let mut public = Vec::new();
+    let (mut public, mut redirect) = (Vec::new(), Vec::new());
     for (listener, scheme) in listeners {
         let bound = listener.local_addr()?;
         let (scheme, default_port) = match scheme {
+            Scheme::Redirect => {
+                redirect.push(format!("http://{bound}"));
+                continue;
+            }
             Scheme::Http => ("http", 80),
             Scheme::Https => ("https", 443),
         };
@@ -385,5 +414,5 @@ fn addresses(
         };
         public.push(format!("{scheme}://{host}"));
     }
-    Ok(Addresses { public, admin: admin.local_addr()?, data: config.data_dir.clone() })
+    Ok(Addresses { public, redirect, admin: admin.local_addr()?, data: config.data_dir.clone() })
 }

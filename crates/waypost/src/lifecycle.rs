@@ -16,6 +16,8 @@ use crate::exit::Exit;
 
 /// Runs the process's parts.
 pub(crate) struct Lifecycle {
+    /// Heard from the beginning: a signal that comes early must not end the process by the system's default.
+    signals: Signals,
     soft: CancellationToken,
     hard: CancellationToken,
     last: CancellationToken,
@@ -24,15 +26,20 @@ pub(crate) struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Nothing runs yet.
-    pub(crate) fn new() -> Self {
-        Self {
+    /// Nothing runs yet; signals are heard from here on.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            signals: Signals::new()?,
             soft: CancellationToken::new(),
             hard: CancellationToken::new(),
             last: CancellationToken::new(),
             parts: JoinSet::new(),
             attendants: JoinSet::new(),
-        }
+        })
     }
 
     /// Cancelled when nothing new is to be begun.
@@ -71,12 +78,7 @@ impl Lifecycle {
     }
 
     /// Runs until all parts have ended. `reload` is called at SIGHUP.
-    ///
-    /// # Errors
-    ///
-    /// When signals cannot be listened for.
-    pub(crate) async fn run(mut self, reload: impl Fn()) -> anyhow::Result<Exit> {
-        let mut signals = Signals::new()?;
+    pub(crate) async fn run(mut self, reload: impl Fn()) -> Exit {
         let mut exit = Exit::Done;
         loop {
             tokio::select! {
@@ -85,11 +87,11 @@ impl Lifecycle {
                     Some(ended) => exit = self.judge(ended, exit),
                 },
                 Some(ended) = self.attendants.join_next() => exit = self.judge(ended, exit),
-                () = heard(&mut signals.hangup) => reload(),
-                () = either(&mut signals.terminate, &mut signals.interrupt) => {
+                () = heard(&mut self.signals.hangup) => reload(),
+                () = either(&mut self.signals.terminate, &mut self.signals.interrupt) => {
                     if self.soft.is_cancelled() {
                         tracing::warn!("second signal: ending at once");
-                        return Ok(Exit::Failed);
+                        return Exit::Failed;
                     }
                     tracing::info!("stopping: finishing what is under way; a second signal ends at once");
                     self.stop();
@@ -97,7 +99,12 @@ impl Lifecycle {
             }
         }
         self.dismiss_attendants().await;
-        Ok(exit)
+        exit
+    }
+
+    /// Waits until somebody asks the process to stop.
+    pub(crate) async fn asked_to_stop(&mut self) {
+        either(&mut self.signals.terminate, &mut self.signals.interrupt).await;
     }
 
     /// Stops everything, softly at first, and waits for the end.

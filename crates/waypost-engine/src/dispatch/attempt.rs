@@ -50,8 +50,8 @@ pub(super) enum Outcome {
     Uncharged,
 }
 
-/// How long to wait before the store is asked again for what it could not do.
-const STORE_RETRY: Duration = Duration::from_millis(500);
+/// How long to wait before the store is asked again for what it could not do: at first, and at most.
+const STORE_RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
 pub(super) async fn run(job: Job, store: Store, bodies: Arc<Bodies>, clock: Clock) -> Ended {
     let started = clock.wall();
@@ -90,13 +90,15 @@ async fn content(job: &Job, store: &Store, bodies: &Bodies) -> Option<Arc<Reques
     if let Some(content) = bodies.take(job.request) {
         return Some(content);
     }
+    let mut pause = STORE_RETRY.0;
     loop {
         match store.request_body(job.request).await {
             Ok(content) => return content.map(Arc::new),
             Err(StoreError::Closed) => std::future::pending().await,
             Err(error) => {
                 tracing::warn!(delivery = %job.delivery, %error, code = error.code(), "cannot read a request's body; trying again");
-                tokio::time::sleep(STORE_RETRY).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(STORE_RETRY.1);
             }
         }
     }
@@ -154,13 +156,15 @@ fn record(at: UnixMillis, report: &AttemptReport, verdict: &Verdict) -> AttemptR
 /// Writes an outcome down, however long the store takes to be able to: forgetting it would deliver
 /// twice, or never again.
 async fn write_down(settlement: Settlement, store: &Store) {
+    let mut pause = STORE_RETRY.0;
     loop {
         match store.settle(settlement.clone()).await {
             Ok(()) => return,
             Err(StoreError::Closed) => std::future::pending().await,
             Err(error) => {
                 tracing::warn!(delivery = %settlement.delivery, %error, code = error.code(), "cannot write an outcome down; trying again");
-                tokio::time::sleep(STORE_RETRY).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(STORE_RETRY.1);
             }
         }
     }

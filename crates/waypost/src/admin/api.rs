@@ -116,22 +116,32 @@ async fn events(
         .map(|id| id.parse())
         .transpose()
         .map_err(|error: waypost_domain::IdError| Problem::wrong(error.to_string()))?;
-    let state = query.state.as_deref().map(|state| if state == "sending" { "owed" } else { state });
+    // What is being sent is owed, too; only the dispatcher knows which it is.
+    let only_sending = query.state.as_deref() == Some("sending");
+    let state = if only_sending { Some("owed") } else { query.state.as_deref() };
     let filter = EventFilter {
         source: query.source,
         destination: query.destination,
         state: state.map(str::parse).transpose().map_err(Problem::wrong)?,
         conversation: query.conversation,
         wamid: query.wamid,
-        number: query.number,
+        number: query.number.map(digits),
         kind: query.kind,
         code: query.code,
         since: at(query.since)?,
         until: at(query.until)?,
     };
     let list = admin.store.events(filter, Page { before, limit }).await?;
-    let items: Vec<EventView> = list.events.iter().map(|record| view(&admin, record)).collect();
+    let items = list.events.iter().map(|record| view(&admin, record));
+    let wanted = |event: &EventView| !only_sending || event.deliveries.iter().any(|d| d.state == "sending");
+    let items: Vec<EventView> = items.filter(wanted).collect();
     Ok(Json(json!({ "items": items, "next": list.next.map(|id| id.to_string()) })))
+}
+
+/// A number as Meta writes it, from one as people do: `+1 (555) 014-7720`. Anything else is left as it is.
+fn digits(number: String) -> String {
+    let written = |c: char| c.is_ascii_digit() || "+-(). ".contains(c);
+    if number.chars().all(written) { number.chars().filter(char::is_ascii_digit).collect() } else { number }
 }
 
 async fn event(State(admin): Shown, Path(id): Path<String>) -> Result<Json<EventView>, Problem> {

@@ -10,10 +10,8 @@ mod metrics;
 mod problem;
 mod token;
 
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
 use tokio::net::{TcpListener, UnixListener};
@@ -81,20 +79,4 @@ pub(crate) async fn serve_socket(listener: UnixListener, pages: Router, end: Can
     if let Err(error) = served {
         tracing::error!(%error, "the admin socket died");
     }
-}
-
-/// Binds the socket, for its owner only. What stands at its path is left over from a process that
-/// died: the store's lock has shown that none is alive.
-///
-/// # Errors
-///
-/// When it cannot be bound.
-pub(crate) fn bind_socket(path: &Path) -> anyhow::Result<UnixListener> {
-    use std::os::unix::fs::PermissionsExt;
-    let _ = std::fs::remove_file(path);
-    let listener =
-        UnixListener::bind(path).with_context(|| format!("cannot make the socket {}", path.display()))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        .with_context(|| format!("cannot keep the socket {} to its owner", path.display()))?;
-    Ok(listener)
 }

@@ -15,7 +15,7 @@ pub(crate) async fn run(inputs: Inputs) -> anyhow::Result<Exit> {
         Ended::new(Exit::WrongConfiguration, format!("wrong configuration:\n{refused}"))
     })?;
     raise_file_limit();
-    let mut lifecycle = Lifecycle::new();
+    let mut lifecycle = Lifecycle::new()?;
     let gateway = Gateway::build(loaded, inputs, Clock::system(), &lifecycle).await?;
     let store = gateway.store();
     gateway.addresses().announce();
@@ -29,7 +29,7 @@ pub(crate) async fn run(inputs: Inputs) -> anyhow::Result<Exit> {
     let reload = gateway.spawn(&mut lifecycle);
     terminal::say("ready");
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
-    let exit = lifecycle.run(|| reload.ask()).await?;
+    let exit = lifecycle.run(|| reload.ask()).await;
     store.close().await;
     tracing::info!("stopped");
     Ok(exit)

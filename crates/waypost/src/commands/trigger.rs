@@ -99,7 +99,13 @@ fn bodies(
         "mixed" => KINDS.iter().map(|(kind, _)| *kind).collect(),
         kind => vec![kind],
     };
-    let composed = kinds.into_iter().map(|kind| compose(kind, &parts)).collect::<Option<Vec<_>>>();
+    // The kinds of a mixed row are about different messages; those of the other rows about one.
+    let apart = if kind == "mixed" { 1 << 48 } else { 0 };
+    let sequence = |index: usize| parts.sequence.wrapping_add(apart * index as u64);
+    let composed = kinds.into_iter().enumerate();
+    let composed =
+        composed.map(|(index, kind)| compose(kind, &Compose { sequence: sequence(index), ..parts }));
+    let composed = composed.collect::<Option<Vec<_>>>();
     composed.ok_or_else(|| anyhow!("there is no `{kind}`; `waypost trigger --list` lists what can be sent"))
 }
 

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
 use waypost_domain::Clock;
 use waypost_edge::{ConnectionLimits, Edge, Listener, Stop};
 
@@ -43,7 +42,7 @@ pub(crate) async fn run(arguments: &DemoArguments) -> anyhow::Result<Exit> {
     let secret = chance::hex::<16>()?;
 
     let receiver = Arc::new(Receiver::new(&secret)?);
-    let mut lifecycle = Lifecycle::new();
+    let mut lifecycle = Lifecycle::new()?;
     let listener = Listener::bind(([127, 0, 0, 1], 0).into())?;
     let receiver_address = listener.local_addr()?;
     let stop = Stop { soft: lifecycle.last(), hard: lifecycle.last() };
@@ -68,7 +67,6 @@ pub(crate) async fn run(arguments: &DemoArguments) -> anyhow::Result<Exit> {
     let sending = tokio::spawn(meta.clone().send(arguments.rate, clock.clone()));
 
     let plan = Plan::of(arguments.for_);
-    let mut interrupted = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let began = clock.monotonic();
     loop {
         let now = clock.monotonic().saturating_sub(began);
@@ -80,8 +78,7 @@ pub(crate) async fn run(arguments: &DemoArguments) -> anyhow::Result<Exit> {
         }
         tokio::select! {
             () = tokio::time::sleep(FRAME) => {}
-            _ = interrupted.0.recv() => break,
-            _ = interrupted.1.recv() => break,
+            () = lifecycle.asked_to_stop() => break,
         }
     }
 
@@ -95,7 +92,7 @@ pub(crate) async fn run(arguments: &DemoArguments) -> anyhow::Result<Exit> {
         screen.draw(&meta, &receiver, "the end: what is still owed arrives", down);
         tokio::select! {
             () = tokio::time::sleep(FRAME) => {}
-            _ = interrupted.0.recv() => break,
+            () = lifecycle.asked_to_stop() => break,
         }
     }
     screen.draw(&meta, &receiver, "the end", false);

@@ -32,7 +32,7 @@ fn every_line_of_the_example_stands_once_its_mark_is_taken_away() {
     let mut inputs = folder.inputs(uncommented.join("\n"));
     inputs.env = Env::fixed([("META_APP_SECRET", "a"), ("META_VERIFY_TOKEN", "b")]);
     let config = load(&inputs).unwrap_or_else(|refused| panic!("{refused}")).config;
-    assert_eq!(shown, 22);
+    assert_eq!(shown, 25);
     // Where it says that it shows defaults, it does.
     let defaults = folder.load(EXAMPLE).unwrap().config;
     assert_eq!(config.limits, defaults.limits);
