@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use waypost_domain::limits::{BODIES_IN_FLIGHT_BYTES_MAX, BODY_BYTES_MAX, BODY_TIME_MAX};
 
 use crate::refusal::Refusal;
@@ -57,9 +57,11 @@ impl BodyReader {
             return Ok(WholeBody { bytes: Bytes::new(), share: Share::none(&self.budget) });
         }
         let declared = declared.and_then(|declared| usize::try_from(declared).ok());
-        match timeout(self.time_max, self.collect(declared, body)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Refusal::BodyTimedOut),
+        tokio::select! {
+            biased;
+            outcome = self.collect(declared, body) => outcome,
+            // Begun with the first wait: most bodies came with their head, and need no timer.
+            () = async { sleep(self.time_max).await } => Err(Refusal::BodyTimedOut),
         }
     }
 
@@ -72,7 +74,9 @@ impl BodyReader {
         let mut share = Share::none(&self.budget);
         let mut first = Bytes::new();
         let mut whole = BytesMut::new();
-        while let Some(frame) = body.frame().await {
+        while !body.is_end_stream()
+            && let Some(frame) = body.frame().await
+        {
             let Ok(data) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() else { continue };
             if share.bytes + data.len() > self.bytes_max {
                 return Err(Refusal::BodyTooLarge);

@@ -13,6 +13,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
+use waypost_outbound::Listening;
 
 use crate::counters::{count, discount};
 use crate::limits::{CLOSE_TIME_MAX, LINGER_TIME_MAX};
@@ -77,7 +78,7 @@ where
 {
     let (counters, limits) = (&door.edge.counters, &door.edge.limits);
     let watch = Arc::new(Watch::default());
-    let io = TokioIo::new(WatchedStream::new(stream, watch.clone()));
+    let io = TokioIo::new(WatchedStream::new(Listening::new(stream), watch.clone()));
     let service = WatchedService { service, info, watch: watch.clone(), counters: counters.clone() };
     let builder: &auto::Builder<TokioExecutor> = &door.edge.http;
     let mut connection = pin!(builder.serve_connection(io, service));

@@ -12,14 +12,27 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// The lines for a receiver: the caller's that may go on, in their order, then who the caller is.
-pub fn relayed_headers(headers: &HeaderMap, caller: &ConnectionInfo) -> HeaderMap {
+/// The lines for a receiver: first `Host`, to be filled in by the call, then the caller's that may go on, in their
+/// order, then who the caller is.
+pub fn relayed_headers(headers: HeaderMap, caller: &ConnectionInfo) -> HeaderMap {
+    let mut onward = if goes_on_whole(&headers) { headers } else { only_travelling(&headers) };
+    for (name, value) in added(caller) {
+        onward.insert(name, value.clone());
+    }
+    onward
+}
+
+/// Whether the list can be used as it stands, as that of most callers can: all of it may go on, but for two lines that the
+/// call fills in where they stand.
+fn goes_on_whole(headers: &HeaderMap) -> bool {
+    let mut names = headers.keys();
+    names.next() == Some(&header::HOST) && names.all(|name| travels(name) || *name == header::CONTENT_LENGTH)
+}
+
+fn only_travelling(headers: &HeaderMap) -> HeaderMap {
     let mut onward = header_map_with_capacity(headers.len() + 3);
     for (name, value) in travelling(headers) {
         onward.append(name.clone(), value.clone());
-    }
-    for (name, value) in added(caller) {
-        onward.insert(name, value.clone());
     }
     onward
 }
@@ -84,28 +97,24 @@ fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 
 /// Takes out of a receiver's answer what concerns only the connection it came over, and what only this gateway may say.
 pub(crate) fn strip_answer(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        if names_lines(headers) {
-            let named: Vec<HeaderName> =
-                headers.keys().filter(|name| is_named(headers, name)).cloned().collect();
-            for name in named {
-                headers.remove(name);
-            }
-        }
-        headers.remove(header::CONNECTION);
-    }
-    const HOP: [HeaderName; 8] = [
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-        header::PROXY_AUTHENTICATE,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        crate::refusal::ERROR_HEADER,
-    ];
-    for name in &HOP {
+    let names_lines = names_lines(headers);
+    let stay = |name: &&HeaderName| stays_behind(name) || (names_lines && is_named(headers, name));
+    let staying: Vec<HeaderName> = headers.keys().filter(stay).cloned().collect();
+    for name in staying {
         headers.remove(name);
+    }
+}
+
+/// Whether an answer's line of this name concerns only its connection, or is this gateway's to say.
+fn stays_behind(name: &HeaderName) -> bool {
+    match name.as_str().as_bytes()[0] {
+        b'c' => *name == header::CONNECTION,
+        b'k' => name.as_str() == "keep-alive",
+        b'p' => name.as_str() == "proxy-connection" || *name == header::PROXY_AUTHENTICATE,
+        b't' => *name == header::TE || *name == header::TRAILER || *name == header::TRANSFER_ENCODING,
+        b'u' => *name == header::UPGRADE,
+        b'w' => *name == crate::refusal::ERROR_HEADER,
+        _ => false,
     }
 }
 
@@ -176,7 +185,7 @@ mod tests {
             ("x-real-ip", "203.0.113.9"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let relayed = lines(&relayed_headers(&from, &caller(true)));
+        let relayed = lines(&relayed_headers(from.clone(), &caller(true)));
         assert_eq!(relayed[0], ("host".to_owned(), String::new()), "the receiver's host will stand first");
         assert_eq!(relayed[1..], expected);
         let stored: Vec<_> = stored_headers(&from, &caller(true))
@@ -187,8 +196,40 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_may_go_on_whole_keeps_its_order_behind_host() {
+        let from = map(&[
+            ("host", "proxy.example.com"),
+            ("x-dup", "1"),
+            ("content-length", "9"),
+            ("content-type", "application/json"),
+            ("x-dup", "2"),
+        ]);
+        let relayed = relayed_headers(from, &caller(true));
+        let names: Vec<_> = relayed.iter().map(|(name, _)| name.as_str()).collect();
+        let expected = [
+            "host",
+            "x-dup",
+            "x-dup",
+            "content-length",
+            "content-type",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-real-ip",
+        ];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn host_stands_first_wherever_the_caller_put_it() {
+        let from = map(&[("x-first", "1"), ("host", "proxy.example.com"), ("content-length", "9")]);
+        let relayed = relayed_headers(from, &caller(true));
+        assert_eq!(relayed.keys().next(), Some(&header::HOST));
+        assert!(!relayed.contains_key(header::CONTENT_LENGTH));
+    }
+
+    #[test]
     fn the_scheme_is_the_connections_own() {
-        let relayed = relayed_headers(&HeaderMap::new(), &caller(false));
+        let relayed = relayed_headers(HeaderMap::new(), &caller(false));
         assert_eq!(relayed["x-forwarded-proto"], "http");
     }
 

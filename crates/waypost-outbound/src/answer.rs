@@ -17,10 +17,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use waypost_domain::limits::RELAY_RESPONSE_BYTES_MAX;
 use waypost_domain::{AttemptTiming, Clock, Failure};
 
-use crate::endpoint::CallSlot;
 use crate::failure::{CallError, Fault};
 use crate::limits::DRAIN_BYTES_MAX;
-use crate::pool::{Lent, Pool};
+use crate::pool::{CallSlot, Lent};
 
 /// An answer whose head has come.
 pub struct Answer {
@@ -111,7 +110,7 @@ impl From<Fault> for BodyFault {
 
 /// What an answer holds until its body is whole.
 pub(crate) enum Lease {
-    One { lent: Lent, pool: Arc<Pool> },
+    One(Lent),
     Many { _in_use: Arc<()> },
 }
 
@@ -141,6 +140,7 @@ impl AnswerBody {
         slot: CallSlot,
         until: Instant,
         clock: Clock,
+        now: Duration,
     ) -> Self {
         let mut body = Self {
             ended: incoming.is_end_stream(),
@@ -153,18 +153,17 @@ impl AnswerBody {
             clock,
         };
         if body.ended {
-            settle(&mut body.lease, &mut body.slot, &body.clock);
+            settle(&mut body.lease, &mut body.slot, now);
         }
         body
     }
 }
 
 /// The body is whole: its connection is free.
-fn settle(lease: &mut Option<Lease>, slot: &mut Option<CallSlot>, clock: &Clock) {
-    if let Some(Lease::One { lent, pool }) = lease.take() {
-        pool.put(lent, clock.monotonic());
+fn settle(lease: &mut Option<Lease>, slot: &mut Option<CallSlot>, now: Duration) {
+    if let (Some(Lease::One(lent)), Some(slot)) = (lease.take(), slot.take()) {
+        slot.pool().put(lent, now);
     }
-    *slot = None;
 }
 
 impl Body for AnswerBody {
@@ -209,7 +208,7 @@ impl Body for AnswerBody {
                     *this.bytes_left -= data.len();
                     if this.incoming.is_end_stream() {
                         *this.ended = true;
-                        settle(this.lease, this.slot, this.clock);
+                        settle(this.lease, this.slot, this.clock.monotonic());
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
@@ -220,7 +219,7 @@ impl Body for AnswerBody {
                 }
                 None => {
                     *this.ended = true;
-                    settle(this.lease, this.slot, this.clock);
+                    settle(this.lease, this.slot, this.clock.monotonic());
                     return Poll::Ready(None);
                 }
             }

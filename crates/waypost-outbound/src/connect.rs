@@ -42,6 +42,8 @@ impl Wire {
 #[derive(Default)]
 pub(crate) struct Progress {
     pub(crate) stage: Stage,
+    /// When the request was last given to a connection, by the clock.
+    pub(crate) sent: Duration,
     pub(crate) timing: AttemptTiming,
     pub(crate) address: Option<SocketAddr>,
 }
@@ -112,7 +114,7 @@ async fn open_at(
         Err(_) => {
             let name = &target.name;
             return Err(Fault::new(
-                Failure::TlsFailed,
+                Failure::ConnectTimedOut,
                 format!("the TLS handshake with {name} did not end in time"),
             ));
         }

@@ -2,7 +2,6 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +19,7 @@ use crate::answer::{Answer, AnswerBody, Lease};
 use crate::connect::{Progress, Stage, Target, open};
 use crate::failure::{CallError, Fault};
 use crate::limits::CALLS_MAX;
-use crate::pool::{Line, Payload, Pool};
+use crate::pool::{CallSlot, Line, Payload, Pool};
 use crate::resolve::{Addresses, Resolver};
 use crate::tls::{ClientTls, SystemTrust, client_config};
 
@@ -89,7 +88,6 @@ impl Outbound {
             authority,
             host_value,
             round: address_time_max.min(pool_idle_time_max),
-            calls: Arc::default(),
         })))
     }
 
@@ -183,7 +181,6 @@ struct Inner {
     host_value: HeaderValue,
     /// How often the keeper looks after the pool.
     round: Duration,
-    calls: Arc<AtomicUsize>,
 }
 
 impl Endpoint {
@@ -205,22 +202,24 @@ impl Endpoint {
         let began = inner.clock.monotonic();
         let until = Instant::now() + call.deadline;
         let mut progress = Progress::default();
-        let outcome = match CallSlot::take(&inner.calls) {
-            Some(slot) => match timeout_at(until, self.exchange(call, &mut progress)).await {
-                Ok(outcome) => outcome.map(|exchanged| (exchanged, slot)),
-                Err(_) => Err(cut_off(&progress, &inner.target.name)),
-            },
+        let outcome = match CallSlot::take(&inner.pool) {
+            Some(slot) => {
+                let exchanged = self.exchange(call, began, until, &mut progress).await;
+                exchanged.map(|(response, lease)| (response, lease, slot))
+            }
             None => Err(Fault::new(Failure::Ours, format!("more than {CALLS_MAX} calls are under way"))),
         };
-        progress.timing.total = inner.clock.monotonic().saturating_sub(began);
+        let now = inner.clock.monotonic();
+        progress.timing.total = now.saturating_sub(began);
         match outcome {
-            Ok(((response, lease), slot)) => {
+            Ok((response, lease, slot)) => {
+                progress.timing.first_byte = Some(now.saturating_sub(progress.sent));
                 let (head, incoming) = response.into_parts();
                 Ok(Answer {
                     status: head.status,
                     version: head.version,
                     headers: head.headers,
-                    body: AnswerBody::new(incoming, lease, slot, until, inner.clock.clone()),
+                    body: AnswerBody::new(incoming, lease, slot, until, inner.clock.clone(), now),
                     timing: progress.timing,
                     address: progress.address,
                     began,
@@ -238,37 +237,43 @@ impl Endpoint {
     async fn exchange(
         &self,
         call: Call,
+        began: Duration,
+        until: Instant,
         progress: &mut Progress,
     ) -> Result<(Response<Incoming>, Lease), Fault> {
         let inner = &*self.0;
         let path_and_query = call.path_and_query.clone();
         let mut request = inner.request(call);
+        progress.sent = began;
         loop {
-            let (line, fresh) = match inner.pool.take(inner.clock.monotonic()) {
+            let (line, fresh) = match inner.pool.take(progress.sent) {
                 Some(line) => (line, false),
                 // Boxed, so that the common call, on a kept connection, does not carry a TLS handshake's state around.
-                None => Box::pin(self.connected(progress)).await?,
+                None => match Box::pin(timeout_at(until, self.connected(progress))).await {
+                    Ok(connected) => {
+                        progress.sent = inner.clock.monotonic();
+                        connected?
+                    }
+                    Err(_) => return Err(cut_off(progress, &inner.target.name)),
+                },
             };
             progress.stage = Stage::Sent;
-            let sent = inner.clock.monotonic();
-            let (outcome, lease) = match line {
+            let (exchanged, lease) = match line {
                 Line::One(mut lent) => {
                     progress.address = Some(lent.address);
                     inner.shape_for_one(&mut request, &path_and_query);
-                    let outcome = lent.sender.try_send_request(request).await;
-                    (outcome, Lease::One { lent, pool: inner.pool.clone() })
+                    (lent.exchange(request, until).await, Lease::One(lent))
                 }
                 Line::Many(mut shared) => {
                     progress.address = Some(shared.address);
                     inner.shape_for_many(&mut request, &path_and_query)?;
-                    let outcome = shared.sender.try_send_request(request).await;
-                    (outcome, Lease::Many { _in_use: shared.in_use })
+                    let exchanged = timeout_at(until, shared.sender.try_send_request(request)).await;
+                    (exchanged.ok(), Lease::Many { _in_use: shared.in_use })
                 }
             };
+            let Some(outcome) = exchanged else { return Err(cut_off(progress, &inner.target.name)) };
             match outcome {
                 Ok(response) => {
-                    let first_byte = inner.clock.monotonic().saturating_sub(sent);
-                    progress.timing.first_byte = Some(first_byte);
                     if response.status().is_informational() {
                         let sentence = "the answer switched protocols, which was not asked for";
                         return Err(Fault::new(Failure::AnswerUnreadable, sentence));
@@ -276,7 +281,10 @@ impl Endpoint {
                     return Ok((response, lease));
                 }
                 Err(mut error) => match error.take_message() {
-                    Some(unwritten) if !fresh => request = unwritten,
+                    Some(unwritten) if !fresh => {
+                        request = unwritten;
+                        progress.sent = inner.clock.monotonic();
+                    }
                     Some(_) => {
                         let sentence = "the new connection ended before the request could be written";
                         return Err(Fault::new(Failure::ConnectFailed, sentence));
@@ -346,6 +354,8 @@ impl Inner {
         // RFC 9110, section 8.6: a GET without content sends no length.
         if !body.is_empty() || !matches!(method, Method::GET | Method::HEAD) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        } else if headers.contains_key(CONTENT_LENGTH) {
+            headers.remove(CONTENT_LENGTH);
         }
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
@@ -386,25 +396,9 @@ fn cut_off(progress: &Progress, name: &str) -> Fault {
             Fault::new(Failure::ConnectTimedOut, format!("{name} was not connected within the deadline"))
         }
         Stage::Securing => Fault::new(
-            Failure::TlsFailed,
+            Failure::ConnectTimedOut,
             format!("the TLS handshake with {name} did not end within the deadline"),
         ),
         Stage::Sent => Fault::new(Failure::TimedOut, format!("{name} did not answer within the deadline")),
-    }
-}
-
-/// One of the calls an endpoint may have under way.
-pub(crate) struct CallSlot(Arc<AtomicUsize>);
-
-impl CallSlot {
-    fn take(calls: &Arc<AtomicUsize>) -> Option<Self> {
-        let slot = Self(calls.clone());
-        (calls.fetch_add(1, Ordering::Relaxed) < CALLS_MAX).then_some(slot)
-    }
-}
-
-impl Drop for CallSlot {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -10,12 +10,14 @@
 //! - Every call ends by its deadline, and every end has one [`waypost_domain::Failure`] or an answer.
 
 pub mod address;
+mod alarm;
 mod answer;
 mod connect;
 mod endpoint;
 mod failure;
 mod headers;
 pub mod limits;
+mod listening;
 mod pool;
 mod resolve;
 mod tls;
@@ -24,5 +26,6 @@ pub use answer::{Answer, AnswerBody, BodyFault, Excerpt};
 pub use endpoint::{Call, Endpoint, EndpointConfig, EndpointError, Outbound, OutboundConfig};
 pub use failure::CallError;
 pub use headers::{header_map, header_map_with_capacity};
+pub use listening::Listening;
 pub use resolve::{Names, Resolver};
 pub use tls::{CaFileError, read_ca_file};

@@ -7,24 +7,33 @@
 //! connection is known: a connection lives no longer than the receiver's name leads to its address; a
 //! call knows which connection it used and whether it opened it; and nothing is spawned for a call.
 
+use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{Request, Response};
 use http_body_util::Full;
-use hyper::client::conn::{http1, http2};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::rt::{Read, Write};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::time::timeout;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout};
 use waypost_domain::Failure;
 
+use crate::alarm::Alarm;
 use crate::connect::Wire;
 use crate::failure::Fault;
 use crate::limits::{
-    ANSWER_HEAD_BYTES_MAX, ANSWER_HEADERS_MAX, PING_INTERVAL, PING_TIME_MAX, POOL_IDLE_CONNECTIONS_MAX,
-    SETTLE_TIME_MAX,
+    ANSWER_HEAD_BYTES_MAX, ANSWER_HEADERS_MAX, CALLS_MAX, PING_INTERVAL, PING_TIME_MAX,
+    POOL_IDLE_CONNECTIONS_MAX, SETTLE_TIME_MAX,
 };
+use crate::listening::Listening;
 
 /// What a call sends.
 pub(crate) type Payload = Full<Bytes>;
@@ -32,6 +41,8 @@ pub(crate) type Payload = Full<Bytes>;
 /// The connections of one endpoint.
 pub(crate) struct Pool {
     state: Mutex<State>,
+    /// Calls under way.
+    calls: AtomicUsize,
     idle_time_max: Duration,
     /// One HTTP/2 connection is opened at a time, once a receiver is known to speak it.
     pub(crate) opening: tokio::sync::Mutex<()>,
@@ -64,9 +75,33 @@ pub(crate) enum Line {
 
 /// An HTTP/1.1 connection, for one call.
 pub(crate) struct Lent {
-    pub(crate) sender: http1::SendRequest<Payload>,
+    sender: http1::SendRequest<Payload>,
     pub(crate) address: SocketAddr,
+    alarm: Alarm,
 }
+
+impl Lent {
+    /// Sends a request and waits for the head of its answer; `None` if none has come by the deadline.
+    pub(crate) fn exchange(
+        &mut self,
+        request: Request<Payload>,
+        deadline: Instant,
+    ) -> impl Future<Output = Option<Exchanged>> + Send + use<'_> {
+        // Sent here, so that the future does not carry the request.
+        let (sent, alarm) = (self.sender.try_send_request(request), &mut self.alarm);
+        async move {
+            let mut exchange = pin!(sent);
+            poll_fn(|cx| match exchange.as_mut().poll(cx) {
+                Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+                Poll::Pending => alarm.poll(deadline, cx).map(|()| None),
+            })
+            .await
+        }
+    }
+}
+
+/// The head of an answer, or what became of the request.
+pub(crate) type Exchanged = Result<Response<Incoming>, TrySendError<Request<Payload>>>;
 
 /// An HTTP/2 connection, for many calls.
 #[derive(Clone)]
@@ -79,7 +114,12 @@ pub(crate) struct Shared {
 
 impl Pool {
     pub(crate) fn new(idle_time_max: Duration) -> Self {
-        Self { state: Mutex::default(), idle_time_max, opening: tokio::sync::Mutex::new(()) }
+        Self {
+            state: Mutex::default(),
+            calls: AtomicUsize::new(0),
+            idle_time_max,
+            opening: tokio::sync::Mutex::new(()),
+        }
     }
 
     /// A connection that is open and free, if there is one.
@@ -197,6 +237,27 @@ impl Pool {
     }
 }
 
+/// One of the calls that may be under way.
+pub(crate) struct CallSlot(Arc<Pool>);
+
+impl CallSlot {
+    pub(crate) fn take(pool: &Arc<Pool>) -> Option<Self> {
+        let slot = Self(pool.clone());
+        (pool.calls.fetch_add(1, Ordering::Relaxed) < CALLS_MAX).then_some(slot)
+    }
+
+    /// Where its connection came from.
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.0
+    }
+}
+
+impl Drop for CallSlot {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Counts one running connection. It does not keep the pool alive: a pool that nobody calls through any more drops
 /// its idle connections, and so ends their tasks.
 struct Open(Weak<Pool>);
@@ -211,14 +272,14 @@ impl Drop for Open {
 
 async fn lend<S>(stream: S, address: SocketAddr, open: Open) -> Result<Lent, Fault>
 where
-    TokioIo<S>: Read + Write + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) = http1::Builder::new()
         .title_case_headers(true)
         .max_headers(ANSWER_HEADERS_MAX)
         .max_header_size(ANSWER_HEAD_BYTES_MAX)
         .max_buf_size(2 * ANSWER_HEAD_BYTES_MAX)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(Listening::new(stream)))
         .await
         .map_err(|error| Fault::new(Failure::ConnectFailed, format!("HTTP could not be begun: {error}")))?;
     tokio::spawn(async move {
@@ -226,7 +287,7 @@ where
         // How it ended was told to the call on it; an idle connection may end as it likes.
         let _ = connection.await;
     });
-    Ok(Lent { sender, address })
+    Ok(Lent { sender, address, alarm: Alarm::new(Instant::now()) })
 }
 
 async fn share<S>(stream: S, address: SocketAddr, open: Open) -> Result<Shared, Fault>

@@ -90,7 +90,7 @@ async fn serve(
         Ok(body) => body,
         Err(refusal) => return refusal.response(),
     };
-    let headers = relayed_headers(&head.headers, &caller);
+    let headers = relayed_headers(head.headers, &caller);
     let endpoint = admitted.upstream().clone();
     let path_and_query = admitted.into_path_and_query();
     relay(&endpoint, head.method, path_and_query, headers, body.bytes().clone(), deadline).await.response
