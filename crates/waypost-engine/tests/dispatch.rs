@@ -103,6 +103,8 @@ impl House {
             queue_max: 1_000,
             queue_bytes_max: 1 << 24,
             dedupe_window: Duration::from_secs(86_400),
+            bytes_max: None,
+            free_bytes_min: 0,
         };
         let store = Store::open(options, clock.clone()).unwrap();
         let (soft, hard) = (CancellationToken::new(), CancellationToken::new());

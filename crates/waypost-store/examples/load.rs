@@ -1,7 +1,7 @@
-//! How fast the store takes requests in, alone: `load [--seconds N] [--tasks N] [--settle] [--dir D]`.
+//! How fast the store takes requests in, alone: `load [--seconds N] [--tasks N] [--settle] [--prune] [--dir D]`.
 //!
 //! Tasks accept one request after another (a body of 571 bytes, one event, one delivery), and with `--settle` settle
-//! each at once. Printed: operations a second, how long callers waited, bytes written, and how long the
+//! each at once; with `--prune` all that is settled is taken away as well, as if it were days later. Printed: operations a second, how long callers waited, bytes written, and how long the
 //! log ever was.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
@@ -14,7 +14,8 @@ use std::time::Duration;
 use waypost_domain::limits::{DEDUPE_WINDOW, WRITER_QUEUE_BYTES_MAX, WRITER_QUEUE_MAX};
 use waypost_domain::{AttemptTiming, Clock, HeaderBlock, Lane, Priority, UnixMillis};
 use waypost_store::{
-    Accept, AttemptRecord, Covers, NewDelivery, NewEvent, Settled, Settlement, Store, StoreOptions,
+    Accept, AttemptRecord, Covers, NewDelivery, NewEvent, Prune, Retention, Settled, Settlement, Store,
+    StoreOptions,
 };
 
 #[global_allocator]
@@ -26,11 +27,13 @@ struct Arguments {
     seconds: u64,
     tasks: u64,
     settle: bool,
+    prune: bool,
     directory: PathBuf,
 }
 
 fn arguments() -> Arguments {
-    let mut found = Arguments { seconds: 10, tasks: 64, settle: false, directory: "load-data".into() };
+    let mut found =
+        Arguments { seconds: 10, tasks: 64, settle: false, prune: false, directory: "load-data".into() };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().unwrap_or_default();
@@ -39,6 +42,7 @@ fn arguments() -> Arguments {
             "--tasks" => found.tasks = value().parse().unwrap_or(64),
             "--dir" => found.directory = value().into(),
             "--settle" => found.settle = true,
+            "--prune" => found.prune = true,
             _ => println!("passing over {word}"),
         }
     }
@@ -56,6 +60,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         queue_max: WRITER_QUEUE_MAX,
         queue_bytes_max: WRITER_QUEUE_BYTES_MAX,
         dedupe_window: DEDUPE_WINDOW,
+        bytes_max: None,
+        free_bytes_min: 0,
     };
     let store = Store::open(options, clock.clone())?;
     let before = written_bytes();
@@ -73,6 +79,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 struct Waits {
     accepts: Vec<u32>,
     settles: Vec<u32>,
+    prunes: Vec<u32>,
+    pruned: u64,
     log_bytes_max: u64,
 }
 
@@ -102,6 +110,7 @@ async fn run(store: &Store, arguments: &Arguments, clock: &Clock, path: &Path) -
             (accepts, settles)
         }));
     }
+    let pruning = arguments.prune.then(|| tokio::spawn(prune(store.clone(), clock.clone(), over.clone())));
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     let mut log_bytes_max = 0;
@@ -110,7 +119,11 @@ async fn run(store: &Store, arguments: &Arguments, clock: &Clock, path: &Path) -
         log_bytes_max = log_bytes_max.max(std::fs::metadata(&log).map_or(0, |found| found.len()));
     }
     over.store(true, Ordering::Relaxed);
-    let mut waits = Waits { accepts: Vec::new(), settles: Vec::new(), log_bytes_max };
+    let mut waits =
+        Waits { accepts: Vec::new(), settles: Vec::new(), prunes: Vec::new(), pruned: 0, log_bytes_max };
+    if let Some(pruning) = pruning {
+        (waits.prunes, waits.pruned) = pruning.await.unwrap_or_default();
+    }
     for task in tasks {
         let (accepts, settles) = task.await.unwrap_or_default();
         waits.accepts.extend(accepts);
@@ -119,8 +132,25 @@ async fn run(store: &Store, arguments: &Arguments, clock: &Clock, path: &Path) -
     waits
 }
 
+/// Takes away whatever is settled, as a gateway does much later, until all is over.
+async fn prune(store: Store, clock: Clock, over: Arc<AtomicBool>) -> (Vec<u32>, u64) {
+    let (mut waits, mut pruned) = (Vec::new(), 0);
+    while !over.load(Ordering::Relaxed) {
+        let retention = Retention { records: Duration::ZERO, ..Retention::default() };
+        let now = clock.wall().plus(Duration::from_secs(4 * 24 * 60 * 60));
+        let begun = clock.monotonic();
+        if let Ok(step) = store.prune(Prune { now, retention, steps: 256 }).await {
+            waits.push(micros(clock.monotonic().saturating_sub(begun)));
+            pruned += step.bodies + step.records + step.keys;
+        }
+        // As a gateway would pace it.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    (waits, pruned)
+}
+
 fn report(waits: &Waits, arguments: &Arguments, stats: waypost_store::WriterStats, written: u64) {
-    for (name, waits) in [("accept", &waits.accepts), ("settle", &waits.settles)] {
+    for (name, waits) in [("accept", &waits.accepts), ("settle", &waits.settles), ("prune ", &waits.prunes)] {
         let mut waits = waits.clone();
         waits.sort_unstable();
         let at = |part: f64| {
@@ -137,6 +167,7 @@ fn report(waits: &Waits, arguments: &Arguments, stats: waypost_store::WriterStat
         );
     }
     let commits = stats.commits.max(1);
+    println!("rows pruned            {:>10}", waits.pruned);
     println!("commits                {commits:>10}");
     println!("operations a commit    {:>10}", stats.operations / commits);
     println!("a commit took          {:>10} us", stats.commit_time.as_micros() as u64 / commits);

@@ -9,6 +9,10 @@ pub enum StoreError {
     /// No space left on the disk, or the database is at its size limit.
     #[error("the disk is full")]
     Full,
+    /// The store takes up as much as it may, or too little space is left on the disk. Only accepts are
+    /// refused so.
+    #[error("the store takes up as much disk as it may")]
+    OverBudget,
     /// The file or its file system admits no writes.
     #[error("the data directory is read-only")]
     ReadOnly,
@@ -29,6 +33,7 @@ impl StoreError {
         match self {
             Self::Busy => "store_busy",
             Self::Full => "store_full",
+            Self::OverBudget => "store_over_budget",
             Self::ReadOnly => "store_read_only",
             Self::Disk(_) => "store_disk_failed",
             Self::Corrupt(_) => "store_inconsistent",

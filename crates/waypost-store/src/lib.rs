@@ -10,18 +10,24 @@
 
 pub mod conformance;
 mod error;
+mod operating;
 mod params;
 mod sqlite;
 
 use std::sync::Arc;
 
-use waypost_domain::{Clock, DeliveryId, EventId, RequestId};
+use waypost_domain::{Clock, DeliveryId, EventId, RequestId, UnixMillis};
 
 pub use error::{OpenError, StoreError};
+pub use operating::{
+    ActId, ActKind, ActOn, ActOutcome, ActPage, ActRecord, ActSubject, CoveredEvent, DeliveryDetail,
+    DeliveryFilter, DeliveryList, DeliveryPage, Pause, PausedDestination, Selection,
+};
 pub use params::{
-    Accept, Accepted, AttemptRecord, Covers, DeliveryRecord, EventFilter, EventList, EventRecord,
-    NewDelivery, NewEvent, OwedDelivery, OwedPage, Page, RequestBody, RequestRecord, Settled, Settlement,
-    StoreOptions, StoreStats, UpstreamRecord, WriterStats,
+    Accept, Accepted, AttemptRecord, Covers, DeliveryRecord, DuePage, EventFilter, EventList, EventRecord,
+    FREE_BYTES_MIN, NewDelivery, NewEvent, OwedDelivery, OwedPage, Page, Prune, Pruned, RequestBody,
+    RequestRecord, Retention, Settled, Settlement, StoreOptions, StoreStats, Turn, UpstreamRecord,
+    WriterStats,
 };
 pub use sqlite::SqliteStore;
 
@@ -56,7 +62,8 @@ impl Store {
     ///
     /// A caller that does not wait to the end learns nothing of what is owed: it is found by [`Store::owed`].
     ///
-    /// Refused with [`StoreError::Busy`] at once while too much waits for the disk. An event whose key was
+    /// Refused with [`StoreError::Busy`] at once while too much waits for the disk, and with
+    /// [`StoreError::OverBudget`] while the store takes up more than it may. An event whose key was
     /// accepted in the same scope within the dedupe window, in an earlier request or earlier in this one, is
     /// kept as a repeat and owed to nobody; a request of repeats alone is kept without its body.
     pub async fn accept(&self, accept: Accept) -> Result<Accepted, StoreError> {
@@ -76,9 +83,32 @@ impl Store {
         engine!(self, engine => engine.settle(settlements).await)
     }
 
-    /// A page of what is owed to a destination, in order of acceptance, due or not.
+    /// Marks deliveries whose lanes have stepped over them, synced on return. Unknown ones are passed over.
+    ///
+    /// Never refused for load: it waits its turn. On an error some may be marked.
+    pub async fn mark_overtaken(&self, deliveries: Vec<DeliveryId>) -> Result<(), StoreError> {
+        engine!(self, engine => engine.mark_overtaken(deliveries).await)
+    }
+
+    /// A page of what is owed to a destination, in order of turns, due or not: in order of acceptance, what was
+    /// replayed after everything that was owed then.
     pub async fn owed(&self, page: OwedPage) -> Result<Vec<OwedDelivery>, StoreError> {
         engine!(self, engine => engine.owed(page).await)
+    }
+
+    /// What is owed to a destination, failed before and is due, by due time and identifier. Its cost does not
+    /// grow with what is owed or due later.
+    pub async fn due(&self, page: DuePage) -> Result<Vec<OwedDelivery>, StoreError> {
+        engine!(self, engine => engine.due(page).await)
+    }
+
+    /// The earliest due time later than `after` of what is owed to a destination and failed before.
+    pub async fn next_due(
+        &self,
+        destination: &str,
+        after: UnixMillis,
+    ) -> Result<Option<UnixMillis>, StoreError> {
+        engine!(self, engine => engine.next_due(destination, after).await)
     }
 
     /// The destinations that are owed something.
@@ -115,6 +145,75 @@ impl Store {
     /// The deliveries that a request gave rise to, in order of acceptance.
     pub async fn deliveries_of_request(&self, request: RequestId) -> Result<Vec<DeliveryRecord>, StoreError> {
         engine!(self, engine => engine.deliveries_of_request(request).await)
+    }
+
+    /// A delivery as kept, with what it carries.
+    pub async fn delivery(&self, delivery: DeliveryId) -> Result<Option<DeliveryDetail>, StoreError> {
+        engine!(self, engine => engine.delivery(delivery).await)
+    }
+
+    /// The deliveries that a filter admits, the newest first. One call does a bounded amount of work, so that a
+    /// page may end short of its limit, even empty, with more to come: go on until [`DeliveryList::next`] is `None`.
+    pub async fn deliveries(
+        &self,
+        filter: DeliveryFilter,
+        page: DeliveryPage,
+    ) -> Result<DeliveryList, StoreError> {
+        engine!(self, engine => engine.deliveries(filter, page).await)
+    }
+
+    /// Gives deliveries up that are owed or dead; others are left alone. Each is recorded as an act, in the
+    /// transaction that changes it, synced on return.
+    ///
+    /// An act on many takes small steps, a transaction each, so that it holds nothing else up; on an error, and
+    /// when the caller stops waiting, those before it are done. One call does a bounded amount of work: go on
+    /// from [`ActOutcome::next`]. So do [`Store::replay`] and [`Store::retry`].
+    pub async fn discard(&self, on: ActOn) -> Result<ActOutcome, StoreError> {
+        engine!(self, engine => engine.act(ActKind::Discard, on).await)
+    }
+
+    /// Owes deliveries again that were delivered, dead or discarded; others are left alone, and so are those
+    /// whose request's body is kept no more. Each starts anew: due now, without failed attempts, not overtaken, its
+    /// schedule counted from now, its turn after all that is owed, the oldest delivery first. Its earlier attempts
+    /// stay.
+    pub async fn replay(&self, on: ActOn) -> Result<ActOutcome, StoreError> {
+        engine!(self, engine => engine.act(ActKind::Replay, on).await)
+    }
+
+    /// Makes owed deliveries due now; others are left alone.
+    pub async fn retry(&self, on: ActOn) -> Result<ActOutcome, StoreError> {
+        engine!(self, engine => engine.act(ActKind::Retry, on).await)
+    }
+
+    /// Notes that a destination is paused. False, and nothing is recorded, if it was already.
+    pub async fn pause(&self, pause: Pause) -> Result<bool, StoreError> {
+        engine!(self, engine => engine.pause(ActKind::Pause, pause).await)
+    }
+
+    /// Notes that a destination is paused no more. False, and nothing is recorded, if it was not.
+    pub async fn resume(&self, pause: Pause) -> Result<bool, StoreError> {
+        engine!(self, engine => engine.pause(ActKind::Resume, pause).await)
+    }
+
+    /// The destinations that are paused, by name.
+    pub async fn paused(&self) -> Result<Vec<PausedDestination>, StoreError> {
+        engine!(self, engine => engine.paused().await)
+    }
+
+    /// What operators did, the newest first.
+    pub async fn acts(&self, page: ActPage) -> Result<Vec<ActRecord>, StoreError> {
+        engine!(self, engine => engine.acts(page).await)
+    }
+
+    /// Takes away what need not be kept any more: a small step of a pass over everything. Go on while
+    /// [`Pruned::more`] says so, and begin again after a while. Nothing owed is ever touched, whatever the
+    /// moment given; free space that is much is given back to the file system.
+    ///
+    /// What is gone is overwritten in the file once its log is folded; the log itself holds older pages until
+    /// it has come round, or the store is closed. Calls wait for each other. On an error nothing of the step
+    /// is done.
+    pub async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError> {
+        engine!(self, engine => engine.prune(prune).await)
     }
 
     /// Keeps an upstream; one of the same host is replaced.

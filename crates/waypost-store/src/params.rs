@@ -104,11 +104,18 @@ impl Accepted {
     }
 }
 
+/// A delivery's place in the order of its destination: greater goes later. At acceptance it is the number of
+/// the delivery itself; a replay gives it a new one, after all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Turn(pub i64);
+
 /// A delivery that is owed: all that the scheduler needs to know of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwedDelivery {
     /// Its identifier; order of identifiers is order of acceptance.
     pub id: DeliveryId,
+    /// Its place in the order of what is owed.
+    pub turn: Turn,
     /// The request it belongs to.
     pub request: RequestId,
     /// The event it carries, or `None` for the whole request.
@@ -123,7 +130,7 @@ pub struct OwedDelivery {
     pub attempts: u32,
     /// Not to be attempted before.
     pub due_at: UnixMillis,
-    /// When its request was accepted: the schedule counts from here.
+    /// When its request was accepted, or it was last replayed: the schedule counts from here.
     pub accepted_at: UnixMillis,
     /// Whether later deliveries of its lanes have gone before it.
     pub overtaken: bool,
@@ -134,8 +141,19 @@ pub struct OwedDelivery {
 pub struct OwedPage {
     /// Of this destination.
     pub destination: Arc<str>,
-    /// Only those after this one, in order of acceptance.
-    pub after: Option<DeliveryId>,
+    /// Only those after this turn.
+    pub after: Option<Turn>,
+    /// At most so many; the store reads no more than [`waypost_domain::limits::LANE_WINDOW_MAX`].
+    pub limit: usize,
+}
+
+/// Which owed deliveries that failed before are due.
+#[derive(Debug, Clone)]
+pub struct DuePage {
+    /// Of this destination.
+    pub destination: Arc<str>,
+    /// Due at this moment or earlier.
+    pub until: UnixMillis,
     /// At most so many; the store reads no more than [`waypost_domain::limits::LANE_WINDOW_MAX`].
     pub limit: usize,
 }
@@ -260,7 +278,7 @@ pub struct EventRecord {
 }
 
 /// A delivery as kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryRecord {
     /// What the scheduler knows of it; `due_at` matters only while it is owed.
     pub owed: OwedDelivery,
@@ -319,6 +337,75 @@ pub struct StoreOptions {
     pub queue_bytes_max: usize,
     /// How long a repeat of an identity key is suppressed.
     pub dedupe_window: Duration,
+    /// What the store may hold; beyond it accepts are refused with [`crate::StoreError::OverBudget`]. Free pages
+    /// of the file do not count, and the log, at most some 128 MiB, comes on top.
+    pub bytes_max: Option<u64>,
+    /// What must be free on the file system for accepts not to be refused in the same way. Both are looked
+    /// at about once a second, so that accepts of a second or two may go beyond.
+    pub free_bytes_min: u64,
+}
+
+/// What should stay free on the file system if nobody says otherwise: room for the log at its longest twice
+/// over, so that settlements and pruning go on.
+pub const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
+
+/// How long is kept what is no longer owed. What is owed is always kept.
+///
+/// A request is kept as one: for as long as any of its deliveries is a reason to. A delivered or discarded one
+/// is a reason for its body and its records for so long after it was settled; a dead one for both, for so long
+/// after it died. A request that nobody was ever owed is kept whole, as a record, from when it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Bodies of what was delivered or discarded. Zero: they go with the next prune.
+    pub delivered_bodies: Duration,
+    /// Everything else of it: requests, events, deliveries, attempts. One hour at least, since an outcome may
+    /// still come in for what was discarded.
+    pub records: Duration,
+    /// Everything of a request with a dead delivery. One hour at least.
+    pub dead: Duration,
+    /// Identity keys, from their event's acceptance; never less than the dedupe window, and never before their
+    /// event is gone.
+    pub keys: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        Self {
+            delivered_bodies: DAY * 3,
+            records: DAY * 30,
+            dead: DAY * 30,
+            keys: waypost_domain::limits::DEDUPE_WINDOW,
+        }
+    }
+}
+
+/// A step of pruning.
+#[derive(Debug, Clone, Copy)]
+pub struct Prune {
+    /// The moment from which ages are counted.
+    pub now: UnixMillis,
+    /// What is kept for how long.
+    pub retention: Retention,
+    /// At most so many rows, but that a request goes as a whole; the store takes 4,096 at most, and fewer where
+    /// they would take longer than some milliseconds.
+    pub steps: usize,
+}
+
+/// What a step of pruning took away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Bodies whose records stay.
+    pub bodies: u64,
+    /// Requests with everything that belonged to them.
+    pub records: u64,
+    /// Identity keys.
+    pub keys: u64,
+    /// By how much the file shrinks once its log is folded.
+    pub bytes_given_back: u64,
+    /// Whether the pass goes on. After a pass that is over, nothing is left that could have gone at its
+    /// beginning, but for identity keys, which are looked through every six hours.
+    pub more: bool,
 }
 
 /// What the store holds, for `/metrics` and the scheduler's start.
@@ -330,6 +417,8 @@ pub struct StoreStats {
     pub dead: Vec<(Arc<str>, u64)>,
     /// Size of the database file and its log.
     pub file_bytes: u64,
+    /// What of the file holds something: it is this that [`StoreOptions::bytes_max`] limits.
+    pub used_bytes: u64,
 }
 
 /// How the writer is doing.
@@ -347,4 +436,6 @@ pub struct WriterStats {
     pub commit_time: Duration,
     /// Whether the last commit succeeded.
     pub healthy: bool,
+    /// Whether accepts are refused because the store takes up more than it may, or too little space is left.
+    pub over_budget: bool,
 }

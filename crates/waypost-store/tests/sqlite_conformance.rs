@@ -14,6 +14,8 @@ fn open(place: &Path, opening: Opening) -> Store {
         queue_max: opening.queue_max,
         queue_bytes_max: opening.queue_bytes_max,
         dedupe_window: opening.dedupe_window,
+        bytes_max: opening.bytes_max,
+        free_bytes_min: opening.free_bytes_min,
     };
     Store::open(options, opening.clock).unwrap()
 }

@@ -25,6 +25,8 @@ fn open(directory: &Path) -> Store {
         queue_max: WRITER_QUEUE_MAX,
         queue_bytes_max: WRITER_QUEUE_BYTES_MAX,
         dedupe_window: DEDUPE_WINDOW,
+        bytes_max: None,
+        free_bytes_min: 0,
     };
     Store::open(options, Clock::system()).unwrap()
 }

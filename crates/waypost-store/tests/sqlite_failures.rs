@@ -24,6 +24,8 @@ fn open(directory: &Path) -> Store {
         queue_max: WRITER_QUEUE_MAX,
         queue_bytes_max: WRITER_QUEUE_BYTES_MAX,
         dedupe_window: DEDUPE_WINDOW,
+        bytes_max: None,
+        free_bytes_min: 0,
     };
     Store::open(options, Clock::system()).unwrap()
 }
@@ -165,7 +167,7 @@ async fn an_operation_that_cannot_be_done_fails_alone() {
     let intruder = Connection::open(directory.path().join("waypost.db")).unwrap();
     intruder
         .execute(
-            "INSERT INTO request SELECT ?1, source, received_at, proved_by, events, target, body_sha256, body_bytes, headers, body FROM request",
+            "INSERT INTO request SELECT ?1, source, received_at, proved_by, events, target, body_sha256, body_bytes, headers FROM request",
             [EventId::floor(at).0],
         )
         .unwrap();

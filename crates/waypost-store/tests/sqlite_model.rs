@@ -9,8 +9,14 @@ use proptest::prelude::*;
 use waypost_domain::limits::{DEDUPE_WINDOW, WRITER_QUEUE_BYTES_MAX, WRITER_QUEUE_MAX};
 use waypost_domain::{Clock, DeliveryId, DeliveryState, UnixMillis};
 use waypost_store::conformance::NOON;
-use waypost_store::conformance::samples::{dead, delivered, message, owed, request, retry, single, whole};
-use waypost_store::{Accept, EventFilter, Page, Store, StoreOptions};
+use waypost_store::conformance::samples::{
+    act_on, acts, dead, delivered, due, message, owed, request, retry, single, whole,
+};
+use waypost_store::{
+    Accept, DeliveryFilter, DeliveryPage, EventFilter, OwedDelivery, Page, Store, StoreOptions,
+};
+
+const LATER: UnixMillis = UnixMillis(NOON.0 + 3_600_000);
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -26,6 +32,11 @@ enum Step {
         which: prop::sample::Index,
         outcome: u8,
     },
+    /// Any delivery ever made, by its place, and what an operator does to it.
+    Act {
+        which: prop::sample::Index,
+        what: u8,
+    },
     Reopen,
 }
 
@@ -39,6 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
             Step::Accept { keys, whole, single, later_ms }
         }),
         6 => (any::<prop::sample::Index>(), 0..3_u8).prop_map(|(which, outcome)| Step::Settle { which, outcome }),
+        5 => (any::<prop::sample::Index>(), 0..4_u8).prop_map(|(which, what)| Step::Act { which, what }),
         1 => Just(Step::Reopen),
     ]
 }
@@ -47,8 +59,19 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     seen: BTreeSet<u8>,
     events: usize,
-    /// Destination, state, failed attempts, attempts recorded.
-    deliveries: BTreeMap<DeliveryId, (String, DeliveryState, u32, usize)>,
+    deliveries: BTreeMap<DeliveryId, Modelled>,
+    turns: usize,
+    acts: usize,
+}
+
+struct Modelled {
+    destination: String,
+    state: DeliveryState,
+    attempts: u32,
+    recorded: usize,
+    turn: usize,
+    overtaken: bool,
+    due_at: UnixMillis,
 }
 
 fn open(place: &Path) -> Store {
@@ -58,6 +81,8 @@ fn open(place: &Path) -> Store {
         queue_max: WRITER_QUEUE_MAX,
         queue_bytes_max: WRITER_QUEUE_BYTES_MAX,
         dedupe_window: DEDUPE_WINDOW,
+        bytes_max: None,
+        free_bytes_min: 0,
     };
     Store::open(options, Clock::manual(NOON)).unwrap()
 }
@@ -95,8 +120,17 @@ impl Model {
                 for owed in accepted.owed {
                     let earlier = self.deliveries.last_key_value().map(|(id, _)| *id);
                     assert!(earlier.is_none_or(|earlier| earlier < owed.id));
-                    self.deliveries
-                        .insert(owed.id, (owed.destination.to_string(), DeliveryState::Owed, 0, 0));
+                    self.turns += 1;
+                    let modelled = Modelled {
+                        destination: owed.destination.to_string(),
+                        state: DeliveryState::Owed,
+                        attempts: 0,
+                        recorded: 0,
+                        turn: self.turns,
+                        overtaken: false,
+                        due_at: owed.due_at,
+                    };
+                    self.deliveries.insert(owed.id, modelled);
                 }
             }
             Step::Settle { which, outcome } => {
@@ -107,17 +141,57 @@ impl Model {
                 let id = *which.get(&ids);
                 let (settlement, after, failed) = match outcome {
                     0 => (delivered(id), DeliveryState::Delivered, 0),
-                    1 => (retry(id, NOON), DeliveryState::Owed, 1),
+                    1 => (retry(id, LATER), DeliveryState::Owed, 1),
                     _ => (dead(id), DeliveryState::Dead, 1),
                 };
                 store.settle(settlement).await.unwrap();
-                let (_, state, attempts, recorded) = self.deliveries.get_mut(&id).unwrap();
-                *recorded += 1;
-                if *state == DeliveryState::Owed {
-                    *state = after;
-                    *attempts += failed;
+                let found = self.deliveries.get_mut(&id).unwrap();
+                found.recorded += 1;
+                if found.state == DeliveryState::Owed {
+                    found.state = after;
+                    found.attempts += failed;
+                    found.due_at = if *outcome == 1 { LATER } else { found.due_at };
                 }
             }
+            Step::Act { which, what } => {
+                if self.deliveries.is_empty() {
+                    return;
+                }
+                let ids: Vec<_> = self.deliveries.keys().copied().collect();
+                self.act(store, *which.get(&ids), *what).await;
+            }
+        }
+    }
+
+    async fn act(&mut self, store: &Store, id: DeliveryId, what: u8) {
+        use DeliveryState::{Dead, Discarded, Owed};
+        let found = self.deliveries.get_mut(&id).unwrap();
+        let on = act_on(id);
+        let at = on.at;
+        let (count, may) = match what {
+            0 => (store.discard(on).await.unwrap().count, matches!(found.state, Owed | Dead)),
+            1 => (store.replay(on).await.unwrap().count, found.state != Owed),
+            2 => (store.retry(on).await.unwrap().count, found.state == Owed),
+            _ => {
+                store.mark_overtaken(vec![id]).await.unwrap();
+                found.overtaken = true;
+                return;
+            }
+        };
+        assert_eq!(count, u64::from(may));
+        if !may {
+            return;
+        }
+        self.acts += 1;
+        match what {
+            0 => found.state = Discarded,
+            1 => {
+                self.turns += 1;
+                let (turn, due_at) = (self.turns, at);
+                (found.state, found.attempts, found.overtaken) = (Owed, 0, false);
+                (found.turn, found.due_at) = (turn, due_at);
+            }
+            _ => found.due_at = found.due_at.min(at),
         }
     }
 
@@ -126,15 +200,41 @@ impl Model {
         let mut destinations = Vec::new();
         for to in ["to0", "to1", "to2"] {
             let in_state = |wanted| {
-                self.deliveries
-                    .iter()
-                    .filter(move |(_, (destination, state, ..))| destination == to && *state == wanted)
-                    .map(|(id, (.., attempts, _))| (*id, *attempts))
-                    .collect::<Vec<_>>()
+                let all = self.deliveries.iter();
+                all.filter(move |(_, found)| found.destination == to && found.state == wanted)
+                    .map(|(id, found)| (found.turn, *id, found.attempts, found.overtaken, found.due_at))
+                    .collect::<BTreeSet<_>>()
             };
-            let expected = in_state(DeliveryState::Owed);
-            let found: Vec<_> = owed(store, to).await.iter().map(|owed| (owed.id, owed.attempts)).collect();
+            let told = |owed: &OwedDelivery| (owed.id, owed.attempts, owed.overtaken, owed.due_at);
+            let expected: Vec<_> =
+                in_state(DeliveryState::Owed).into_iter().map(|(_, a, b, c, d)| (a, b, c, d)).collect();
+            let found: Vec<_> = owed(store, to).await.iter().map(told).collect();
             assert_eq!(found, expected);
+            for until in [UnixMillis(0), UnixMillis(LATER.0 - 1), LATER] {
+                let mut again: Vec<_> = expected
+                    .iter()
+                    .filter(|(_, attempts, _, at)| *attempts > 0 && *at <= until)
+                    .copied()
+                    .collect();
+                again.sort_by_key(|(id, .., at)| (*at, *id));
+                assert_eq!(due(store, to, until).await.iter().map(told).collect::<Vec<_>>(), again);
+                let later = expected.iter().filter(|(_, attempts, _, at)| *attempts > 0 && *at > until);
+                let next = later.map(|(.., at)| *at).min();
+                assert_eq!(store.next_due(to, until).await.unwrap(), next);
+            }
+            for state in DeliveryState::ALL {
+                let filter = DeliveryFilter {
+                    destination: Some(to.to_owned()),
+                    state: Some(state),
+                    ..DeliveryFilter::default()
+                };
+                let page = DeliveryPage { before: None, limit: 1_000 };
+                let list = store.deliveries(filter, page).await.unwrap();
+                let found: Vec<_> = list.deliveries.iter().map(|detail| detail.delivery.owed.id).collect();
+                let mut listed: Vec<_> = in_state(state).into_iter().map(|(_, id, ..)| id).collect();
+                listed.sort_by(|a, b| b.cmp(a));
+                assert_eq!((found, list.next), (listed, None));
+            }
             let counted =
                 stats.owed.iter().find(|(name, ..)| &**name == to).map_or(0, |(_, count, _)| *count);
             assert_eq!(counted, expected.len() as u64);
@@ -148,9 +248,10 @@ impl Model {
         assert_eq!(owed_destinations.iter().map(|name| &**name).collect::<Vec<_>>(), destinations);
         let all = store.events(EventFilter::default(), Page { before: None, limit: 1_000 }).await.unwrap();
         assert_eq!(all.events.len(), self.events);
-        for (id, (.., recorded)) in &self.deliveries {
-            assert_eq!(store.attempts(*id).await.unwrap().len(), *recorded);
+        for (id, found) in &self.deliveries {
+            assert_eq!(store.attempts(*id).await.unwrap().len(), found.recorded);
         }
+        assert_eq!(acts(store).await.len(), self.acts);
     }
 }
 

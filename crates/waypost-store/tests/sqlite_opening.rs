@@ -16,6 +16,8 @@ fn open(path: &Path) -> Result<Store, OpenError> {
         queue_max: WRITER_QUEUE_MAX,
         queue_bytes_max: WRITER_QUEUE_BYTES_MAX,
         dedupe_window: DEDUPE_WINDOW,
+        bytes_max: None,
+        free_bytes_min: 0,
     };
     Store::open(options, Clock::system())
 }

@@ -334,6 +334,8 @@ async fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<Store> {
         queue_max: limits::WRITER_QUEUE_MAX,
         queue_bytes_max: limits::WRITER_QUEUE_BYTES_MAX,
         dedupe_window: limits::DEDUPE_WINDOW,
+        bytes_max: None,
+        free_bytes_min: waypost_store::FREE_BYTES_MIN,
     };
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;

@@ -108,7 +108,8 @@ impl EventView {
 }
 
 impl DeliveryView {
-    fn of(record: &DeliveryRecord, sending: bool) -> Self {
+    /// The view of a record; `sending` says whether an attempt at it is under way.
+    pub(crate) fn of(record: &DeliveryRecord, sending: bool) -> Self {
         let owed = record.state == DeliveryState::Owed;
         // The store counts failures, and people attempts.
         let succeeded = u32::from(record.state == DeliveryState::Delivered);
@@ -187,6 +188,12 @@ pub(crate) fn moment(text: &str, now: UnixMillis) -> Result<UnixMillis, String> 
         format!("`{text}` is no time: write 2026-11-21T08:00:00Z, or how long ago, such as 2h")
     })?;
     Ok(now.minus(ago))
+}
+
+/// A number as Meta writes it, from one as people do: `+1 (555) 014-7720`. Anything else is left as it is.
+pub(crate) fn digits(number: String) -> String {
+    let written = |c: char| c.is_ascii_digit() || "+-(). ".contains(c);
+    if number.chars().all(written) { number.chars().filter(char::is_ascii_digit).collect() } else { number }
 }
 
 #[cfg(test)]

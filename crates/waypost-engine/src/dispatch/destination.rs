@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use waypost_domain::{Clock, DeliveryId, EventId, RequestId, RetrySchedule, Rulings, UnixMillis, limits};
-use waypost_store::{OwedDelivery, OwedPage, Store, StoreError};
+use waypost_domain::{Clock, DeliveryId, EventId, Lanes, RequestId, RetrySchedule, Rulings, UnixMillis, limits};
+use waypost_store::{DuePage, OwedDelivery, OwedPage, Store, StoreError, Turn};
 
 use super::attempt::{self, Ended, Job, Outcome};
 use super::lanes::{Choice, LaneScheduler, Moment};
@@ -25,6 +25,12 @@ const PAGE: usize = 512;
 const POLL: Duration = Duration::from_secs(30);
 /// How long to wait before the store is asked again for what it could not read.
 const STORE_RETRY: Duration = Duration::from_millis(500);
+/// How far off something must be due to be parked.
+const PARK_BEYOND: Duration = Duration::from_secs(60);
+/// Parked deliveries read at once.
+const PARKED_PAGE: usize = 4_096;
+/// How often the store is asked for what was parked, at most.
+const PARK_LOOK: Duration = Duration::from_secs(1);
 /// How soon to look again whether a rush is over.
 const PRESSURE_PAUSE: Duration = Duration::from_millis(5);
 /// Heads among which probes rotate, so that one poison event cannot keep a gate shut.
@@ -54,6 +60,8 @@ struct Reach {
     /// Whether what is accepted now will be attempted soon.
     live: AtomicBool,
     paused: AtomicBool,
+    /// Whether the window must be read anew: an operator has changed what is owed.
+    stale: AtomicBool,
     changed: Mutex<Option<Destination>>,
     status: Mutex<DestinationStatus>,
     /// Deliveries with an attempt under way.
@@ -113,6 +121,12 @@ impl DestinationHandle {
         self.wake();
     }
 
+    /// Says that an operator has changed what is owed: discarded, replayed or hurried it.
+    pub fn reread(&self) {
+        self.0.stale.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
     pub(super) fn change(&self, destination: Destination) {
         *self.0.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(destination);
         self.wake();
@@ -155,6 +169,7 @@ pub(super) fn new(
         ended: CancellationToken::new(),
         live: AtomicBool::new(true),
         paused: AtomicBool::new(false),
+        stale: AtomicBool::new(false),
         changed: Mutex::new(None),
         status: Mutex::new(status),
         sending: Mutex::default(),
@@ -181,10 +196,18 @@ struct Desk {
     gate: Gate,
     attempts: JoinSet<Ended>,
     /// Everything owed up to here has been read.
-    cursor: Option<DeliveryId>,
+    cursor: Option<Turn>,
     /// Whether the store may owe more beyond the cursor.
     behind: bool,
+    /// When the store must be asked for what was parked: deliveries before the cursor that wait for nobody and are
+    /// due only much later, and so are not held.
+    parked_until: Option<Moment>,
     last_failure: Option<(&'static str, UnixMillis)>,
+}
+
+/// Whether a delivery waits for no other, and no other for it.
+fn is_free(owed: &OwedDelivery) -> bool {
+    owed.overtaken || owed.lanes.as_slice().is_empty()
 }
 
 /// What must be known of a delivery besides its lanes.
@@ -194,6 +217,8 @@ struct Held {
     accepted_at: UnixMillis,
     attempts: u32,
     overtaken: bool,
+    /// Whether it waits for no other and no other for it.
+    free: bool,
 }
 
 impl Desk {
@@ -211,6 +236,7 @@ impl Desk {
             attempts: JoinSet::new(),
             cursor: None,
             behind: true,
+            parked_until: None,
             last_failure: None,
         }
     }
@@ -226,8 +252,8 @@ impl Desk {
             let mut timer = POLL;
             if !stopping {
                 self.take_changes();
-                let readable = self.refill().await;
-                timer = self.start_what_may_go();
+                let readable = self.refill().await & self.fetch_parked().await;
+                timer = self.start_what_may_go().await;
                 if !readable {
                     timer = timer.min(STORE_RETRY);
                 } else if self.behind && self.has_room() {
@@ -253,6 +279,11 @@ impl Desk {
 
     fn take_changes(&mut self) {
         let reach = &self.handle.0;
+        if reach.stale.swap(false, Ordering::Relaxed) {
+            self.lanes.forget_waiting();
+            self.held.retain(|delivery, _| self.lanes.holds(*delivery));
+            (self.cursor, self.behind, self.parked_until) = (None, true, None);
+        }
         let changed = reach.changed.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.gate.pause(reach.paused.load(Ordering::Relaxed));
         if let Some(destination) = changed {
@@ -272,40 +303,92 @@ impl Desk {
         if !self.behind || !self.has_room() {
             return true;
         }
-        let limit = PAGE.min(limits::LANE_WINDOW_MAX - self.lanes.len());
+        let limit = PAGE.min(limits::LANE_WINDOW_MAX.saturating_sub(self.lanes.len()));
         let page = OwedPage { destination: self.destination.name.clone(), after: self.cursor, limit };
         match self.environment.store.owed(page).await {
             Ok(page) => {
                 self.behind = page.len() == limit;
                 let now = (self.environment.clock.wall(), self.environment.clock.monotonic());
                 for owed in page {
+                    self.cursor = Some(owed.turn);
                     self.hold(owed, now);
                 }
                 true
             }
-            Err(StoreError::Closed) => true,
-            Err(error) => {
-                tracing::error!(destination = %self.destination.name, %error, code = error.code(), "cannot read what is owed; trying again");
-                false
-            }
+            Err(error) => self.unreadable(&error),
         }
     }
 
+    /// Reads what was parked and has become due. False if the store could not be read.
+    async fn fetch_parked(&mut self) -> bool {
+        let now = (self.environment.clock.wall(), self.environment.clock.monotonic());
+        if self.parked_until.is_none_or(|at| now.1 < at) {
+            return true;
+        }
+        if !self.has_room() {
+            self.parked_until = Some(now.1 + PARK_LOOK);
+            return true;
+        }
+        let destination = self.destination.name.clone();
+        let page = DuePage { destination: destination.clone(), until: now.0, limit: PARKED_PAGE };
+        let due = match self.environment.store.due(page).await {
+            Ok(due) => due,
+            Err(error) => return self.unreadable(&error),
+        };
+        // What waits for others enters by its turn alone, lest it go before them.
+        for owed in due.into_iter().filter(is_free) {
+            if !self.lanes.holds(owed.id) && self.has_room() {
+                self.hold(owed, now);
+            }
+        }
+        match self.environment.store.next_due(&destination, now.0).await {
+            Ok(next) => {
+                // What found no room is still due: it is asked for again soon.
+                let soon = now.1 + PARK_LOOK;
+                let next = next.map(|at| (now.1 + at.since(now.0)).max(soon));
+                self.parked_until = if self.has_room() { next } else { Some(soon) };
+                true
+            }
+            Err(error) => self.unreadable(&error),
+        }
+    }
+
+    fn unreadable(&self, error: &StoreError) -> bool {
+        if matches!(error, StoreError::Closed) {
+            return true;
+        }
+        tracing::error!(destination = %self.destination.name, %error, code = error.code(), "cannot read what is owed; trying again");
+        false
+    }
+
     fn hold(&mut self, owed: OwedDelivery, (wall, now): (UnixMillis, Moment)) {
-        self.cursor = Some(owed.id);
+        let free = is_free(&owed);
         // From here on the wall clock may step as it likes.
         let due = now + owed.due_at.since(wall).min(self.destination.schedule.give_up_after());
-        let lanes = if owed.overtaken { waypost_domain::Lanes::NONE } else { owed.lanes };
+        if free && self.park(due, now) {
+            return;
+        }
+        let lanes = if owed.overtaken { Lanes::NONE } else { owed.lanes };
         self.lanes.add(owed.id, lanes, owed.priority, due, owed.attempts > 0);
         let OwedDelivery { request, event, accepted_at, attempts, overtaken, .. } = owed;
-        self.held.insert(owed.id, Held { request, event, accepted_at, attempts, overtaken });
+        self.held.insert(owed.id, Held { request, event, accepted_at, attempts, overtaken, free });
+    }
+
+    /// Whether what is due at `due`, and waits for nobody, is not worth a place in the window; then the store is
+    /// asked again in time.
+    fn park(&mut self, due: Moment, now: Moment) -> bool {
+        let far = due > now + PARK_BEYOND;
+        if far {
+            self.parked_until = Some(self.parked_until.map_or(due, |until| until.min(due)));
+        }
+        far
     }
 
     /// Starts attempts for as long as the gates admit them; says how long nothing else can happen by
     /// itself.
-    fn start_what_may_go(&mut self) -> Duration {
+    async fn start_what_may_go(&mut self) -> Duration {
         let now = self.environment.clock.monotonic();
-        self.step_over(now);
+        self.step_over(now).await;
         let mut until = now + POLL;
         loop {
             if self.lanes.in_flight() >= self.environment.pressure.ease(usize::MAX) {
@@ -324,6 +407,7 @@ impl Desk {
             self.gate.started(now);
             self.attempt(delivery, matches!(choice, Choice::Oldest { .. }));
         }
+        until = until.min(self.parked_until.unwrap_or(until));
         if self.gate.breaker() == BreakerState::Closed {
             until = until.min(self.lanes.next_due().unwrap_or(until));
             if let (Patience::For(patience), Some(since)) =
@@ -346,7 +430,7 @@ impl Desk {
 
     /// Lets lanes pass heads by that have used up their patience; not while the destination is down, since
     /// then nobody would fare better.
-    fn step_over(&mut self, now: Moment) {
+    async fn step_over(&mut self, now: Moment) {
         let since = match self.destination.patience {
             Patience::Forever => return,
             Patience::None => now,
@@ -361,9 +445,17 @@ impl Desk {
         if matches!(self.destination.patience, Patience::For(patience) if now < patience) {
             return;
         }
-        for delivery in self.lanes.step_over(since) {
+        let over = self.lanes.step_over(since);
+        if over.is_empty() {
+            return;
+        }
+        if let Err(error) = self.environment.store.mark_overtaken(over.clone()).await {
+            // It is written with the next outcome; until then a restart would let it hold its lane again.
+            tracing::warn!(destination = %self.destination.name, %error, code = error.code(), "cannot mark what was overtaken");
+        }
+        for delivery in over {
             if let Some(held) = self.held.get_mut(&delivery) {
-                held.overtaken = true;
+                (held.overtaken, held.free) = (true, true);
             }
             self.environment.metrics.overtaken.get_or_create(&self.label).inc();
             tracing::warn!(destination = %self.destination.name, %delivery, "a delivery keeps failing; its conversation goes on without it");
@@ -408,9 +500,15 @@ impl Desk {
                 self.held.remove(&ended.delivery);
             }
             Outcome::Retry(due_at) => {
-                self.lanes.retry(ended.delivery, now, now + due_at.since(wall));
-                if let Some(held) = self.held.get_mut(&ended.delivery) {
+                let due = now + due_at.since(wall);
+                self.lanes.retry(ended.delivery, now, due);
+                let free = self.held.get_mut(&ended.delivery).is_some_and(|held| {
                     held.attempts = ended.attempts;
+                    held.free
+                });
+                if free && self.park(due, now) {
+                    self.lanes.finish(ended.delivery);
+                    self.held.remove(&ended.delivery);
                 }
             }
             Outcome::Uncharged => self.lanes.give_back(ended.delivery, now),

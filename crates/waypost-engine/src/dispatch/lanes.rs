@@ -174,6 +174,14 @@ impl LaneScheduler {
         }
     }
 
+    /// Forgets everything that is not being tried, to be added anew in the order in which the store has it.
+    pub fn forget_waiting(&mut self) {
+        let waiting: Vec<DeliveryId> = self.entries.iter().filter(|(_, e)| e.stand != Stand::InFlight).map(|(id, _)| *id).collect();
+        for id in waiting {
+            self.finish(id);
+        }
+    }
+
     /// When something becomes due that is not yet.
     pub fn next_due(&self) -> Option<Moment> {
         self.waiting.first().map(|(due, _)| *due)
@@ -382,6 +390,23 @@ mod tests {
         scheduler.hold_from(50 * SECOND);
         assert_eq!(scheduler.step_over(49 * SECOND), []);
         assert_eq!(scheduler.held_longest_since(), Some(50 * SECOND));
+    }
+
+    #[test]
+    fn what_is_forgotten_can_be_added_anew_behind_what_is_being_tried() {
+        let mut scheduler = LaneScheduler::new();
+        for id in 1..=4 {
+            add(&mut scheduler, id, &[7]);
+        }
+        assert_eq!(start(&mut scheduler, SECOND), Some(1));
+        scheduler.forget_waiting();
+        assert_eq!((scheduler.len(), scheduler.in_flight()), (1, 1));
+        for id in [1, 3, 4] {
+            add(&mut scheduler, id, &[7]);
+        }
+        assert_eq!(start(&mut scheduler, SECOND), None);
+        scheduler.finish(DeliveryId(1));
+        assert_eq!(start(&mut scheduler, SECOND), Some(3));
     }
 
     #[test]

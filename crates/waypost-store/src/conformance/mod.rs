@@ -8,11 +8,15 @@
 #![expect(missing_docs, reason = "a case is documented by its name, which is the promise")]
 
 pub mod accepting;
+pub mod acting;
 pub mod finding;
 pub mod living;
 pub mod repeats;
+pub mod retention;
 pub mod samples;
+pub mod seeking;
 pub mod settling;
+pub mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +33,8 @@ pub struct Opening {
     pub queue_max: usize,
     pub queue_bytes_max: usize,
     pub dedupe_window: Duration,
+    pub bytes_max: Option<u64>,
+    pub free_bytes_min: u64,
 }
 
 impl Default for Opening {
@@ -38,6 +44,8 @@ impl Default for Opening {
             queue_max: WRITER_QUEUE_MAX,
             queue_bytes_max: WRITER_QUEUE_BYTES_MAX,
             dedupe_window: DEDUPE_WINDOW,
+            bytes_max: None,
+            free_bytes_min: 0,
         }
     }
 }
@@ -119,6 +127,49 @@ macro_rules! conformance_suite {
             sparse_matches_are_reached_by_going_on
             dead_letters_are_found_among_many
             unknown_things_are_absent
+        }
+        $crate::conformance_suite! { @room $open, retention:
+            nothing_owed_is_ever_pruned
+            a_delivered_body_goes_after_its_time_and_its_record_later
+            a_body_goes_at_once_where_that_is_asked_for
+            bodies_that_go_at_once_hold_nothing_else_up
+            a_dead_delivery_keeps_all_of_its_request_for_its_time
+            what_nobody_was_owed_goes_with_the_records
+            keys_outlive_their_window_and_their_events
+            a_step_is_small_and_a_pass_gets_through
+            clocks_that_step_neither_lose_nor_keep_for_ever
+            identifiers_of_what_was_pruned_are_not_used_again
+            what_is_pruned_makes_room
+            too_little_free_space_refuses_accepts_alone
+        }
+        $crate::conformance_suite! { @room $open, waiting:
+            what_failed_before_comes_back_by_due_time_and_then_in_order
+            the_next_due_time_is_the_earliest_after_a_moment
+            what_is_settled_or_moved_is_due_no_more
+            what_was_stepped_over_is_marked_at_once
+            a_turn_is_the_deliverys_own_number_at_first
+        }
+        $crate::conformance_suite! { @room $open, seeking:
+            a_delivery_is_shown_with_what_it_carries
+            every_filter_admits_the_deliveries_it_names_and_no_more
+            only_the_last_attempt_counts_for_a_status_or_code
+            few_deliveries_are_found_among_many
+            many_deliveries_are_paged_once_each
+        }
+        $crate::conformance_suite! { @room $open, acting:
+            only_owed_and_dead_ones_are_discarded
+            only_what_has_ended_is_replayed
+            a_replay_starts_anew_and_keeps_what_was
+            a_replay_takes_its_turn_after_all_that_is_owed
+            turns_are_never_used_again
+            a_replay_needs_the_body
+            a_retry_is_due_now_with_its_attempts_kept
+            a_plan_counts_and_changes_nothing
+            an_act_on_many_goes_so_far_and_can_be_gone_on_with
+            acts_and_settlements_at_once_leave_nothing_by_half
+            acts_are_recorded_with_who_and_when
+            a_pause_lasts_until_it_is_ended
+            whole_deliveries_and_single_ones_are_acted_on_alike
         }
         $crate::conformance_suite! { @room $open, living:
             what_was_answered_is_there_after_reopening

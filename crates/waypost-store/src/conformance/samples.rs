@@ -8,8 +8,8 @@ use waypost_domain::{AttemptTiming, DeliveryId, HeaderBlock, Lane, Lanes, Priori
 
 use super::NOON;
 use crate::{
-    Accept, AttemptRecord, Covers, EventFilter, EventRecord, NewDelivery, NewEvent, OwedDelivery, OwedPage,
-    Page, Settled, Settlement, Store,
+    Accept, ActOn, ActPage, ActRecord, AttemptRecord, Covers, DuePage, EventFilter, EventRecord, NewDelivery,
+    NewEvent, OwedDelivery, OwedPage, Page, Selection, Settled, Settlement, Store,
 };
 
 /// A text message.
@@ -126,6 +126,22 @@ pub fn retry(delivery: DeliveryId, due_at: UnixMillis) -> Settlement {
 pub fn dead(delivery: DeliveryId) -> Settlement {
     let attempt = failure("receiver_refused", Some(410));
     Settlement { delivery, settled: Settled::Dead, overtaken: false, attempt }
+}
+
+/// An operator's act on one delivery, a minute after noon.
+pub fn act_on(delivery: DeliveryId) -> ActOn {
+    let at = UnixMillis(NOON.0 + 60_000);
+    ActOn { selection: Selection::One(delivery), who: "a test".into(), at, note: None, plan: false }
+}
+
+/// The latest acts.
+pub async fn acts(store: &Store) -> Vec<ActRecord> {
+    store.acts(ActPage { delivery: None, before: None, limit: 1_000 }).await.unwrap()
+}
+
+/// What failed before and is due at a destination.
+pub async fn due(store: &Store, destination: &str, until: UnixMillis) -> Vec<OwedDelivery> {
+    store.due(DuePage { destination: destination.into(), until, limit: 10_000 }).await.unwrap()
 }
 
 /// Everything owed to a destination.

@@ -27,7 +27,7 @@ pub async fn what_is_owed_is_paged_in_order_of_acceptance(subject: &Subject) {
 
     let mut found: Vec<OwedDelivery> = Vec::new();
     loop {
-        let after = found.last().map(|owed| owed.id);
+        let after = found.last().map(|owed| owed.turn);
         let page = store.owed(OwedPage { destination: name("inbox"), after, limit: 7 }).await.unwrap();
         assert!(page.len() <= 7);
         if page.is_empty() {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::wal::CheckpointMode;
 
+use super::budget::Budget;
 use super::connection;
 use super::fault::store_error;
 use super::gauges::Gauges;
@@ -50,6 +51,7 @@ pub(super) struct Checkpointer {
     pub(super) file: Arc<DatabaseFile>,
     pub(super) gauges: Arc<Gauges>,
     pub(super) shut: Arc<AtomicBool>,
+    pub(super) budget: Budget,
 }
 
 impl Checkpointer {
@@ -59,6 +61,7 @@ impl Checkpointer {
         let mut pages_before = 0;
         let mut failing = false;
         while !self.shut.load(Ordering::Acquire) {
+            self.look_at_budget(&mut conn);
             let pages = self.gauges.log_pages();
             let unfolded = self.gauges.unfolded();
             let idle = unfolded > 0 && pages == pages_before;
@@ -89,13 +92,35 @@ impl Checkpointer {
         }
     }
 
+    /// Sees whether the store takes up more than it may. Where it cannot be seen, it is as before.
+    fn look_at_budget(&self, conn: &mut Option<Connection>) {
+        let Ok(conn) = self.connection(conn) else { return };
+        let Ok(exceeded) = self.budget.is_exceeded(conn, &self.path) else { return };
+        if exceeded != self.gauges.is_over_budget() {
+            self.gauges.over_budget_is(exceeded);
+            if exceeded {
+                tracing::error!("the store takes up more than it may: nothing new is accepted");
+            } else {
+                tracing::info!("the store is within its budget again");
+            }
+        }
+    }
+
+    /// The connection at hand or a new one.
+    fn connection<'c>(&self, conn: &'c mut Option<Connection>) -> Result<&'c Connection, StoreError> {
+        match conn {
+            Some(conn) => Ok(conn),
+            None => {
+                let opened = connection::checkpointer(&self.path);
+                Ok(conn.insert(opened.map_err(|error| store_error(&error, &self.path))?))
+            }
+        }
+    }
+
     /// Folds on the connection at hand or a new one.
     fn fold_on(&self, conn: &mut Option<Connection>) -> Result<(), StoreError> {
         let fault = |error: rusqlite::Error| store_error(&error, &self.path);
-        let conn = match conn {
-            Some(conn) => conn,
-            None => conn.insert(connection::checkpointer(&self.path).map_err(fault)?),
-        };
+        let conn = self.connection(conn)?;
         for round in 1..=ROUNDS_MAX {
             let (pages, folded) = {
                 let _folding = self.gauges.folding();

@@ -22,10 +22,17 @@ pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     common(&conn)?;
+    // So that what is pruned can be given back in small steps. Only a new file takes it on; in any other, saying
+    // it again would be a write, which a full disk refuses.
+    if conn.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))? == 0 {
+        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
     conn.pragma_update(None, "journal_mode", "WAL")?;
     // NORMAL would forget what was acknowledged when the power fails.
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "foreign_keys", true)?;
+    // What is deleted is overwritten with zeros, in pages that stay and in pages that fall free.
+    conn.pragma_update(None, "secure_delete", true)?;
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     conn.pragma_update(None, "journal_size_limit", LOG_KEPT_BYTES)?;
     conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;

@@ -15,6 +15,7 @@ pub(super) struct Gauges {
     failures: AtomicU64,
     commit_time_ns: AtomicU64,
     unhealthy: AtomicBool,
+    over_budget: AtomicBool,
     /// Pages in the log since it last started over.
     log_pages: AtomicU32,
     /// How many of them are in the file as well.
@@ -46,7 +47,16 @@ impl Gauges {
             failures: self.failures.load(Ordering::Relaxed),
             commit_time: Duration::from_nanos(self.commit_time_ns.load(Ordering::Relaxed)),
             healthy: !self.unhealthy.load(Ordering::Relaxed),
+            over_budget: self.is_over_budget(),
         }
+    }
+
+    pub(super) fn over_budget_is(&self, exceeded: bool) {
+        self.over_budget.store(exceeded, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_over_budget(&self) -> bool {
+        self.over_budget.load(Ordering::Relaxed)
     }
 
     /// The checkpointer says where to wake it.

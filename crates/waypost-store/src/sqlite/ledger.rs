@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 use waypost_domain::limits::RESPONSE_EXCERPT_BYTES_MAX;
-use waypost_domain::{DeliveryEvent, DeliveryId, DeliveryState, EventId, RequestId};
+use waypost_domain::{Clock, DeliveryEvent, DeliveryId, DeliveryState, EventId, RequestId, UnixMillis};
 
+use super::acts::Acts;
 use super::identity::Identity;
 use super::names::Numbers;
 use super::numbers::{Sequence, number_of_state, state_of_number};
+use super::prune::{self, JustSettled, Pruner, Pruning, Removed};
 use super::queue::{Operation, Outcome};
-use crate::{Accept, Accepted, AttemptRecord, Covers, NewDelivery, OwedDelivery, Settled, Settlement};
+use crate::{Accept, Accepted, AttemptRecord, Covers, NewDelivery, OwedDelivery, Settled, Settlement, Turn};
 
 /// Why an operation cannot be done.
 #[derive(Debug, thiserror::Error)]
@@ -25,9 +27,15 @@ pub(super) enum Refusal {
 
 /// The writer's statements, prepared once for a connection.
 pub(super) struct Ledger<'c> {
-    names: Numbers<'c>,
+    pub(super) names: Numbers<'c>,
     dedupe_window: Duration,
-    tally: Tally<'c>,
+    clock: Clock,
+    pruner: Pruner<'c>,
+    just_settled: Arc<JustSettled>,
+    /// Requests of which a delivery was settled in the transaction at hand.
+    settled: Vec<i64>,
+    pub(super) tally: Tally<'c>,
+    pub(super) acts: Acts<'c>,
     skew: Skew<'c>,
     begin: Statement<'c>,
     commit: Statement<'c>,
@@ -35,6 +43,7 @@ pub(super) struct Ledger<'c> {
     find_identity: Statement<'c>,
     renew_identity: Statement<'c>,
     add_request: Statement<'c>,
+    add_body: Statement<'c>,
     add_event: Statement<'c>,
     add_delivery: Statement<'c>,
     find_delivery: Statement<'c>,
@@ -46,11 +55,21 @@ pub(super) struct Ledger<'c> {
 }
 
 impl<'c> Ledger<'c> {
-    pub(super) fn new(conn: &'c Connection, dedupe_window: Duration) -> rusqlite::Result<Self> {
+    pub(super) fn new(
+        conn: &'c Connection,
+        dedupe_window: Duration,
+        clock: Clock,
+        just_settled: Arc<JustSettled>,
+    ) -> rusqlite::Result<Self> {
         Ok(Self {
             names: Numbers::new(conn)?,
             dedupe_window,
+            clock,
+            pruner: Pruner::new(conn)?,
+            just_settled,
+            settled: Vec::new(),
             tally: Tally::new(conn)?,
+            acts: Acts::new(conn)?,
             skew: Skew::new(conn)?,
             begin: conn.prepare("BEGIN IMMEDIATE")?,
             commit: conn.prepare("COMMIT")?,
@@ -61,19 +80,20 @@ impl<'c> Ledger<'c> {
             renew_identity: conn
                 .prepare("UPDATE identity SET event = ?3 WHERE subject = ?1 AND key = ?2")?,
             add_request: conn.prepare(
-                "INSERT INTO request (id, source, received_at, proved_by, events, target, body_sha256, body_bytes, headers, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                "INSERT INTO request (id, source, received_at, proved_by, events, target, body_sha256, body_bytes, headers)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?,
+            add_body: conn.prepare("INSERT INTO body (request, bytes) VALUES (?1, ?2)")?,
             add_event: conn.prepare(
                 "INSERT INTO event (id, request, received_at, source, repeats, once, kind, class, field, type,
                                     phone_number_id, display_phone_number, waba_id, occurred_at, conversation, wamid, key)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
             )?,
             add_delivery: conn.prepare(
-                "INSERT INTO delivery (id, request, event, destination, state, priority, attempts, overtaken, accepted_at, due_at, lanes)
-                 VALUES (?1, ?2, ?3, ?4, 0, ?5, 0, 0, ?6, ?6, ?7)",
+                "INSERT INTO delivery (id, request, event, destination, state, priority, attempts, overtaken, accepted_at, due_at, turn, lanes)
+                 VALUES (?1, ?2, ?3, ?4, 0, ?5, 0, 0, ?6, ?6, ?1, ?7)",
             )?,
-            find_delivery: conn.prepare("SELECT state, destination FROM delivery WHERE id = ?1")?,
+            find_delivery: conn.prepare("SELECT state, destination, request FROM delivery WHERE id = ?1")?,
             settle_delivery: conn.prepare(
                 "UPDATE delivery SET state = ?2, attempts = attempts + ?3, overtaken = overtaken OR ?4,
                                      due_at = coalesce(?5, due_at), settled_at = ?6 WHERE id = ?1",
@@ -101,6 +121,9 @@ impl<'c> Ledger<'c> {
         self.skew.write()?;
         self.commit.execute([])?;
         self.names.committed();
+        if !self.settled.is_empty() {
+            self.just_settled.add(self.settled.drain(..));
+        }
         Ok(())
     }
 
@@ -108,6 +131,7 @@ impl<'c> Ledger<'c> {
     pub(super) fn undone(&mut self) {
         self.names.undone();
         self.tally.changes.clear();
+        self.settled.clear();
         self.skew.undone();
     }
 
@@ -124,6 +148,13 @@ impl<'c> Ledger<'c> {
                 settlements.iter().try_for_each(|settlement| self.settle(settlement))?;
                 Ok(Outcome::Done)
             }
+            Operation::MarkOvertaken(deliveries) => {
+                self.mark_overtaken(deliveries)?;
+                Ok(Outcome::Done)
+            }
+            Operation::Act(step) => self.act(step, sequence).map(Outcome::Acted),
+            Operation::Pause(what, pause) => self.pause(*what, pause, sequence).map(Outcome::Changed),
+            Operation::Prune(pruning) => self.prune(pruning, sequence).map(Outcome::Pruned),
             Operation::UpstreamPut(upstream) => {
                 let created_at = upstream.created_at.0;
                 self.put_upstream.execute(params![upstream.host, upstream.settings, created_at])?;
@@ -184,7 +215,6 @@ impl<'c> Ledger<'c> {
         }
 
         let mut accepted = Accepted { request, events, owed: Vec::with_capacity(accept.deliveries.len()) };
-        let body = (!accepted.is_duplicate()).then_some(&accept.body[..]);
         self.add_request.execute(params![
             request.0,
             source,
@@ -195,8 +225,10 @@ impl<'c> Ledger<'c> {
             &accept.body_sha256[..],
             accept.body.len() as i64,
             accept.headers.as_bytes(),
-            body,
         ])?;
+        if !accepted.is_duplicate() {
+            self.add_body.execute(params![request.0, &accept.body[..]])?;
+        }
         for delivery in &accept.deliveries {
             let Some(event) = covered_if_new(delivery, &accepted.events)? else { continue };
             let owed = self.owe(accept, delivery, request, event, DeliveryId(sequence.next()))?;
@@ -255,6 +287,7 @@ impl<'c> Ledger<'c> {
         self.tally.moved(destination, None, DeliveryState::Owed);
         Ok(OwedDelivery {
             id,
+            turn: Turn(id.0),
             request,
             event,
             destination: Arc::clone(&delivery.destination),
@@ -269,8 +302,9 @@ impl<'c> Ledger<'c> {
 
     fn settle(&mut self, settlement: &Settlement) -> Result<(), Refusal> {
         let id = settlement.delivery;
-        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
-        let Some((state, destination)) = self.find_delivery.query_row([id.0], read).optional()? else {
+        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?));
+        let Some((state, destination, request)) = self.find_delivery.query_row([id.0], read).optional()?
+        else {
             return Err(Refusal::Nonsense(format!("table delivery has no row {id}")));
         };
         let state = state_of_number(state)
@@ -295,7 +329,51 @@ impl<'c> Ledger<'c> {
             settled_at
         ])?;
         self.tally.moved(destination, Some(state), after);
+        if after != DeliveryState::Owed && self.just_settled.is_wanted() {
+            self.settled.push(request);
+        }
         Ok(())
+    }
+
+    /// Takes away as much as fits a step's time, at least one.
+    fn prune(&mut self, pruning: &Pruning, sequence: &Sequence) -> Result<prune::Stepped, Refusal> {
+        let begun = self.clock.monotonic();
+        let clock = self.clock.clone();
+        let in_time = || clock.monotonic().saturating_sub(begun) < prune::STEP_TIME_MAX;
+        let mut stepped = prune::Stepped::default();
+        for &step in &pruning.steps {
+            match self.pruner.remove(step, pruning)? {
+                Removed::Nothing => {}
+                Removed::Body => stepped.bodies += 1,
+                Removed::Record(dead) => {
+                    stepped.records += 1;
+                    dead.into_iter().for_each(|destination| self.tally.forgot_dead(destination));
+                }
+                Removed::Key => stepped.keys += 1,
+            }
+            stepped.done += 1;
+            if !in_time() {
+                break;
+            }
+        }
+        if stepped.records > 0 {
+            self.pruner.remember(sequence.last())?;
+        }
+        if pruning.pages > 0 {
+            stepped.pages = self.pruner.give_back(pruning.pages, in_time)?;
+        }
+        Ok(stepped)
+    }
+
+    /// Ends a delivery otherwise than by an attempt.
+    pub(super) fn end(
+        &mut self,
+        id: DeliveryId,
+        after: DeliveryState,
+        at: UnixMillis,
+    ) -> rusqlite::Result<()> {
+        let state = number_of_state(after);
+        self.settle_delivery.execute(params![id.0, state, 0, false, None::<i64>, at.0]).map(drop)
     }
 
     fn record(&mut self, id: DeliveryId, attempt: &AttemptRecord, success: bool) -> Result<(), Refusal> {
@@ -339,7 +417,7 @@ fn covered_if_new(
 }
 
 /// Counts of owed and dead deliveries: gathered in memory, written once before each commit.
-struct Tally<'c> {
+pub(super) struct Tally<'c> {
     add: Statement<'c>,
     changes: BTreeMap<i64, (i64, i64)>,
 }
@@ -353,11 +431,16 @@ impl<'c> Tally<'c> {
         Ok(Self { add, changes: BTreeMap::new() })
     }
 
-    fn moved(&mut self, destination: i64, from: Option<DeliveryState>, to: DeliveryState) {
+    pub(super) fn moved(&mut self, destination: i64, from: Option<DeliveryState>, to: DeliveryState) {
         let (owed, dead) = self.changes.entry(destination).or_default();
         let count = |state: Option<DeliveryState>, counted| i64::from(state == Some(counted));
         *owed += count(Some(to), DeliveryState::Owed) - count(from, DeliveryState::Owed);
         *dead += count(Some(to), DeliveryState::Dead) - count(from, DeliveryState::Dead);
+    }
+
+    /// A dead delivery's row is gone.
+    fn forgot_dead(&mut self, destination: i64) {
+        self.changes.entry(destination).or_default().1 -= 1;
     }
 
     fn write(&mut self) -> rusqlite::Result<()> {
@@ -404,8 +487,10 @@ impl<'c> Skew<'c> {
 /// The greatest identifier in use.
 pub(super) fn greatest_identifier(conn: &Connection) -> rusqlite::Result<i64> {
     conn.query_row(
-        "SELECT max(coalesce((SELECT max(id) FROM request), 0), coalesce((SELECT max(id) FROM event), 0),
-                    coalesce((SELECT max(id) FROM delivery), 0))",
+        "SELECT max((SELECT last_id FROM ledger), coalesce((SELECT max(id) FROM request), 0), coalesce((SELECT max(id) FROM event), 0),
+                    coalesce((SELECT max(id) FROM delivery), 0), coalesce((SELECT max(id) FROM act), 0),
+                    coalesce((SELECT max((SELECT max(turn) FROM delivery INDEXED BY delivery_owed
+                                          WHERE state = 0 AND destination = tally.destination)) FROM tally), 0))",
         [],
         |row| row.get(0),
     )

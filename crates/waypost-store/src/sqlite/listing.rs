@@ -6,7 +6,7 @@
 
 use rusqlite::types::Value;
 use rusqlite::{Statement, params_from_iter};
-use waypost_domain::{DeliveryState, EventId};
+use waypost_domain::{DeliveryState, EventId, UnixMillis};
 
 use super::identity::subject_of_wamid;
 use super::numbers::number_of_state;
@@ -14,19 +14,19 @@ use super::reading::{EVENT_COLUMNS, Reading};
 use crate::{EventFilter, EventList, EventRecord, Page, StoreError};
 
 /// Most events of a page.
-const PAGE_MAX: usize = 1_000;
+pub(super) const PAGE_MAX: usize = 1_000;
 /// Events that one read looks at.
 const WINDOW_EVENTS: i64 = 2_000;
 /// Reads that one page may take.
 const WINDOWS_MAX: usize = 10;
 /// Entries of an index that one page may look at.
-const ENTRIES_MAX: usize = 2_000;
+pub(super) const ENTRIES_MAX: usize = 2_000;
 
 /// Identifiers from `above` to `below`, neither included.
 #[derive(Clone, Copy)]
-struct Window {
-    above: i64,
-    below: i64,
+pub(super) struct Window {
+    pub(super) above: i64,
+    pub(super) below: i64,
 }
 
 /// Where to look, the newest first.
@@ -46,7 +46,8 @@ impl Reading<'_> {
         let limit = page.limit.clamp(1, PAGE_MAX);
         let nothing = EventList { events: Vec::new(), next: None };
         let Some(conditions) = self.conditions(filter)? else { return Ok(nothing) };
-        let Some(range) = self.range(filter, page)? else { return Ok(nothing) };
+        let before = page.before.map(|before| before.0);
+        let Some(range) = self.range(filter.since, filter.until, None, before)? else { return Ok(nothing) };
         let sql = format!(
             "SELECT {EVENT_COLUMNS} FROM event e WHERE e.id > ? AND e.id < ? {} ORDER BY e.id DESC LIMIT ?",
             conditions.sql
@@ -57,7 +58,7 @@ impl Reading<'_> {
         let mut list = EventList { next: next.map(EventId), ..nothing };
         while let Some(window) = self.next_window(&mut search, range)? {
             let wanted = limit - list.events.len();
-            let found = self.look(&mut statement, &conditions, window, wanted)?;
+            let found = self.look_for_events(&mut statement, &conditions, window, wanted)?;
             let full = found.len() >= wanted;
             list.events.extend(found);
             if full {
@@ -74,7 +75,7 @@ impl Reading<'_> {
         Ok(list)
     }
 
-    fn look(
+    fn look_for_events(
         &mut self,
         statement: &mut Statement<'_>,
         conditions: &Conditions,
@@ -87,11 +88,18 @@ impl Reading<'_> {
         self.events_by(statement, params_from_iter(values))
     }
 
-    /// The identifiers that the page and the filter's times admit.
-    fn range(&mut self, filter: &EventFilter, page: Page) -> Result<Option<Window>, StoreError> {
-        let above = filter.since.map_or(0, |since| EventId::floor(since).0 - 1);
-        let mut below = page.before.map_or(i64::MAX, |before| before.0);
-        if let Some(until) = filter.until {
+    /// The identifiers that a page and a filter's times admit.
+    pub(super) fn range(
+        &mut self,
+        since: Option<UnixMillis>,
+        until: Option<UnixMillis>,
+        after: Option<i64>,
+        before: Option<i64>,
+    ) -> Result<Option<Window>, StoreError> {
+        let earliest = since.map_or(0, |since| EventId::floor(since).0 - 1);
+        let above = after.map_or(earliest, |after| after.max(earliest));
+        let mut below = before.unwrap_or(i64::MAX);
+        if let Some(until) = until {
             // Where the clock once stepped back, identifiers are ahead of the time of day.
             let skew = self.conn.query_row("SELECT skew_ms FROM ledger", [], |row| row.get(0));
             let skew_ms: i64 = self.fault(skew)?;
@@ -176,7 +184,11 @@ impl Reading<'_> {
         Ok(window)
     }
 
-    fn column<const N: usize>(&mut self, sql: &str, parameters: [i64; N]) -> Result<Vec<i64>, StoreError> {
+    pub(super) fn column<const N: usize>(
+        &mut self,
+        sql: &str,
+        parameters: [i64; N],
+    ) -> Result<Vec<i64>, StoreError> {
         let found = self.conn.prepare(sql).and_then(|mut statement| {
             statement.query_map(params_from_iter(parameters), |row| row.get(0)).and_then(Iterator::collect)
         });
@@ -245,13 +257,13 @@ impl Reading<'_> {
 }
 
 #[derive(Default)]
-struct Conditions {
-    sql: String,
-    values: Vec<Value>,
+pub(super) struct Conditions {
+    pub(super) sql: String,
+    pub(super) values: Vec<Value>,
 }
 
 impl Conditions {
-    fn add(&mut self, sql: &str, values: impl IntoIterator<Item = Value>) {
+    pub(super) fn add(&mut self, sql: &str, values: impl IntoIterator<Item = Value>) {
         self.sql.push_str(" AND ");
         self.sql.push_str(sql);
         self.values.extend(values);

@@ -10,8 +10,11 @@
 //! One thread writes, in groups; one folds the log into the file; a few read. Callers never touch the
 //! disk: they put a request for work in a bounded line and await the answer.
 
+mod acts;
+mod budget;
 mod checkpoint;
 mod connection;
+mod deliveries;
 mod directory;
 mod fault;
 mod gauges;
@@ -21,6 +24,7 @@ mod listing;
 mod migrate;
 mod names;
 mod numbers;
+mod prune;
 mod queue;
 mod readers;
 mod reading;
@@ -31,24 +35,28 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::wal::CheckpointMode;
 use tokio::sync::{Semaphore, oneshot};
 use waypost_domain::limits::WRITER_QUEUE_MAX;
-use waypost_domain::{Clock, DeliveryId, EventId, RequestId};
+use waypost_domain::{Clock, DeliveryId, EventId, RequestId, UnixMillis};
 
+use self::budget::Budget;
 use self::checkpoint::{Checkpointer, DatabaseFile};
 use self::gauges::Gauges;
 use self::identity::Identity;
 use self::numbers::Sequence;
+use self::prune::{JustSettled, Passes};
 use self::queue::{Operation, Outcome, Queue, SETTLEMENTS_MAX, Waiting};
 use self::readers::Readers;
 use self::reading::Reading;
 use self::writer::Writer;
 use crate::{
-    Accept, Accepted, AttemptRecord, Covers, DeliveryRecord, EventFilter, EventList, EventRecord, OpenError,
-    OwedDelivery, OwedPage, Page, RequestBody, RequestRecord, Settlement, StoreError, StoreOptions,
-    StoreStats, UpstreamRecord, WriterStats,
+    Accept, Accepted, ActKind, ActPage, ActRecord, AttemptRecord, Covers, DeliveryDetail, DeliveryFilter,
+    DeliveryList, DeliveryPage, DeliveryRecord, DuePage, EventFilter, EventList, EventRecord, OpenError,
+    OwedDelivery, OwedPage, Page, Pause, PausedDestination, Prune, Pruned, RequestBody, RequestRecord,
+    Settlement, StoreError, StoreOptions, StoreStats, UpstreamRecord, WriterStats,
 };
 
 /// The oldest SQLite that is believed, as sqlite3_libversion_number says it: before 3.51.3 a checkpoint
@@ -68,6 +76,10 @@ struct House {
     /// Places in the line for what is not an accept.
     places: Arc<Semaphore>,
     checkpointer_shut: Arc<AtomicBool>,
+    just_settled: Arc<JustSettled>,
+    /// Held while pruning: one call at a time.
+    passes: tokio::sync::Mutex<Passes>,
+    keys_kept_min: Duration,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -94,6 +106,9 @@ impl SqliteStore {
 
         let queue = Arc::new(Queue::new(options.queue_max, options.queue_bytes_max));
         let gauges = Arc::new(Gauges::default());
+        let just_settled = Arc::new(JustSettled::default());
+        let budget = Budget { bytes_max: options.bytes_max, free_bytes_min: options.free_bytes_min };
+        gauges.over_budget_is(budget.is_exceeded(&conn, &path).map_err(failed)?);
         let checkpointer_shut = Arc::new(AtomicBool::new(false));
         let file = Arc::new(DatabaseFile::open(&path).map_err(|error| directory::failed(&path, &error))?);
         let spawn_failed = |error: std::io::Error| directory::failed(&path, &error);
@@ -103,6 +118,7 @@ impl SqliteStore {
             file: Arc::clone(&file),
             gauges: Arc::clone(&gauges),
             shut: Arc::clone(&checkpointer_shut),
+            budget,
         };
         let writer = Writer {
             path: path.clone(),
@@ -111,6 +127,7 @@ impl SqliteStore {
             clock,
             dedupe_window: options.dedupe_window,
             sequence: Sequence::after(last),
+            just_settled: Arc::clone(&just_settled),
         };
         let writer = spawn("store-write", move || writer.run(conn)).map_err(spawn_failed)?;
         let checkpointer = spawn("store-fold", move || checkpointer.run()).map_err(spawn_failed)?;
@@ -121,12 +138,18 @@ impl SqliteStore {
             readers,
             places: Arc::new(Semaphore::new(WRITER_QUEUE_MAX)),
             checkpointer_shut,
+            just_settled,
+            passes: tokio::sync::Mutex::default(),
+            keys_kept_min: options.dedupe_window,
             threads: Mutex::new(Some(threads)),
             path,
         })))
     }
 
     pub(crate) async fn accept(&self, accept: Accept) -> Result<Accepted, StoreError> {
+        if self.0.gauges.is_over_budget() {
+            return Err(StoreError::OverBudget);
+        }
         for delivery in &accept.deliveries {
             if let Covers::Event(place) = delivery.covers
                 && place as usize >= accept.events.len()
@@ -156,6 +179,52 @@ impl SqliteStore {
         Ok(())
     }
 
+    pub(crate) async fn mark_overtaken(&self, mut deliveries: Vec<DeliveryId>) -> Result<(), StoreError> {
+        while !deliveries.is_empty() {
+            let rest = deliveries.split_off(deliveries.len().min(SETTLEMENTS_MAX));
+            self.write(Operation::MarkOvertaken(deliveries)).await?;
+            deliveries = rest;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn pause(&self, what: ActKind, pause: Pause) -> Result<bool, StoreError> {
+        let outcome = self.write(Operation::Pause(what, pause)).await?;
+        Ok(matches!(outcome, Outcome::Changed(true)))
+    }
+
+    pub(crate) async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError> {
+        let mut passes = self.0.passes.lock().await;
+        let pass = passes.pass(prune.now);
+        let just_settled = self.0.just_settled.take(&prune.retention);
+        let keys_kept = prune.retention.keys.max(self.0.keys_kept_min);
+        let found = self.read(move |reading| reading.prunable(&prune, pass, just_settled, keys_kept)).await?;
+        let (next, pruning) = (found.next, found.pruning);
+        let mut pruned =
+            Pruned { more: next.is_some() || !found.just_settled.is_empty(), ..Pruned::default() };
+        self.0.just_settled.add(found.just_settled);
+        if pruning.steps.is_empty() && pruning.pages == 0 {
+            passes.did(next, &[], 0);
+            return Ok(pruned);
+        }
+        let steps = pruning.steps.clone();
+        let outcome = self.write(Operation::Prune(Box::new(pruning))).await?;
+        let Outcome::Pruned(stepped) = outcome else {
+            return Err(StoreError::Corrupt("a prune was answered as something else".to_owned()));
+        };
+        passes.did(next, &steps, stepped.done);
+        let undone = &steps[stepped.done..];
+        self.0.just_settled.add(prune::just_settled(undone));
+        pruned.more |= !undone.is_empty();
+        // There may be room again.
+        self.0.gauges.wake_checkpointer();
+        pruned.bodies = stepped.bodies;
+        pruned.records = stepped.records;
+        pruned.keys = stepped.keys;
+        pruned.bytes_given_back = stepped.pages * u64::from(checkpoint::PAGE_BYTES);
+        Ok(pruned)
+    }
+
     pub(crate) async fn upstream_put(&self, upstream: UpstreamRecord) -> Result<(), StoreError> {
         self.write(Operation::UpstreamPut(upstream)).await.map(drop)
     }
@@ -179,6 +248,19 @@ impl SqliteStore {
 
     pub(crate) async fn owed(&self, page: OwedPage) -> Result<Vec<OwedDelivery>, StoreError> {
         self.read(move |reading| reading.owed(&page)).await
+    }
+
+    pub(crate) async fn due(&self, page: DuePage) -> Result<Vec<OwedDelivery>, StoreError> {
+        self.read(move |reading| reading.due(&page)).await
+    }
+
+    pub(crate) async fn next_due(
+        &self,
+        destination: &str,
+        after: UnixMillis,
+    ) -> Result<Option<UnixMillis>, StoreError> {
+        let destination = destination.to_owned();
+        self.read(move |reading| reading.next_due(&destination, after)).await
     }
 
     pub(crate) async fn owed_destinations(&self) -> Result<Vec<Arc<str>>, StoreError> {
@@ -210,6 +292,26 @@ impl SqliteStore {
         request: RequestId,
     ) -> Result<Vec<DeliveryRecord>, StoreError> {
         self.read(move |reading| reading.deliveries_of_request(request)).await
+    }
+
+    pub(crate) async fn delivery(&self, delivery: DeliveryId) -> Result<Option<DeliveryDetail>, StoreError> {
+        self.read(move |reading| reading.delivery(delivery)).await
+    }
+
+    pub(crate) async fn deliveries(
+        &self,
+        filter: DeliveryFilter,
+        page: DeliveryPage,
+    ) -> Result<DeliveryList, StoreError> {
+        self.read(move |reading| reading.deliveries(&filter, page)).await
+    }
+
+    pub(crate) async fn acts(&self, page: ActPage) -> Result<Vec<ActRecord>, StoreError> {
+        self.read(move |reading| reading.acts(page)).await
+    }
+
+    pub(crate) async fn paused(&self) -> Result<Vec<PausedDestination>, StoreError> {
+        self.read(|reading| reading.paused()).await
     }
 
     pub(crate) async fn upstreams(&self) -> Result<Vec<UpstreamRecord>, StoreError> {

@@ -34,6 +34,11 @@ impl Sequence {
         self.last
     }
 
+    /// The greatest identifier handed out.
+    pub(super) fn last(&self) -> i64 {
+        self.last
+    }
+
     /// By how many milliseconds the moment is behind the identifiers.
     pub(super) fn skew_ms(&self, at: UnixMillis) -> i64 {
         (self.last - EventId::floor(at).0).max(0) / per_millisecond()

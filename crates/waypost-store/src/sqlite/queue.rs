@@ -8,15 +8,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use waypost_domain::DeliveryId;
 use waypost_domain::limits::{COMMIT_BYTES_MAX, COMMIT_OPERATIONS_MAX};
 
+use super::acts::{Step, Stepped};
 use super::identity::Identity;
-use crate::{Accept, Accepted, Settlement, StoreError, UpstreamRecord};
+use super::prune::Pruning;
+use crate::{Accept, Accepted, ActKind, Pause, Settlement, StoreError, UpstreamRecord};
 
 /// Something to be written.
 pub(super) enum Operation {
     Accept(Box<Accept>, Vec<Identity>),
     Settle(Vec<Settlement>),
+    MarkOvertaken(Vec<DeliveryId>),
+    Act(Step),
+    /// Pause or resume.
+    Pause(ActKind, Pause),
+    Prune(Box<Pruning>),
     UpstreamPut(UpstreamRecord),
     UpstreamDelete(String),
     Probe,
@@ -25,6 +33,9 @@ pub(super) enum Operation {
 /// What came of it.
 pub(super) enum Outcome {
     Accepted(Accepted),
+    Acted(Stepped),
+    Changed(bool),
+    Pruned(super::prune::Stepped),
     Deleted(bool),
     Done,
 }
@@ -176,8 +187,7 @@ impl Lines {
                 break;
             }
             let Some(next) = self.others.pop_front() else { break };
-            // A settlement is a fact, whether or not anybody still waits to hear that it is written.
-            if next.answer.is_closed() && !matches!(next.operation, Operation::Settle(_)) {
+            if next.answer.is_closed() && !next.operation.is_a_fact() {
                 *passed_over += 1;
             } else {
                 group.push(next);
@@ -217,9 +227,17 @@ impl Operation {
         }
     }
 
+    /// Whether it tells what happened, so that it is written even if nobody waits any more to hear that it is.
+    fn is_a_fact(&self) -> bool {
+        matches!(self, Self::Settle(_) | Self::MarkOvertaken(_))
+    }
+
     fn weight(&self) -> usize {
         match self {
             Self::Settle(settlements) => settlements.len(),
+            Self::MarkOvertaken(deliveries) => deliveries.len(),
+            Self::Act(step) => step.deliveries.len(),
+            Self::Prune(pruning) => pruning.steps.len().max(1),
             _ => 1,
         }
     }

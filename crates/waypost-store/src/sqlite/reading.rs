@@ -13,10 +13,10 @@ use waypost_domain::{
 use super::fault::{is_the_disks, store_error};
 use super::names::Texts;
 use super::numbers::state_of_number;
-use super::words;
+use super::{budget, words};
 use crate::{
-    AttemptRecord, DeliveryRecord, EventRecord, NewEvent, OwedDelivery, OwedPage, RequestBody, RequestRecord,
-    StoreError, StoreStats, UpstreamRecord,
+    AttemptRecord, DeliveryRecord, DuePage, EventRecord, NewEvent, OwedDelivery, OwedPage, RequestBody,
+    RequestRecord, StoreError, StoreStats, Turn, UpstreamRecord,
 };
 
 /// Attempts of one delivery that are read: twice what a schedule of eight days makes.
@@ -24,7 +24,7 @@ const ATTEMPTS_READ_MAX: i64 = 128;
 /// Deliveries of one request that are read.
 const DELIVERIES_READ_MAX: i64 = 4_096;
 
-const DELIVERY_COLUMNS: &str = "id, request, event, destination, state, priority, attempts, overtaken, accepted_at, due_at, settled_at, lanes";
+const DELIVERY_COLUMNS: &str = "id, request, event, destination, state, priority, attempts, overtaken, accepted_at, due_at, settled_at, turn, lanes";
 
 /// The columns of an event, in the order in which [`Reading::event_of`] reads them.
 pub(super) const EVENT_COLUMNS: &str =
@@ -38,6 +38,12 @@ pub(super) struct Reading<'c> {
     texts: Texts<'c>,
     request_body: Statement<'c>,
     owed: Statement<'c>,
+    due: Statement<'c>,
+    delivery: Statement<'c>,
+    last_attempt: Statement<'c>,
+    pub(super) about_request: Statement<'c>,
+    pub(super) about_event: Statement<'c>,
+    next_due: Statement<'c>,
     failed: bool,
 }
 
@@ -47,11 +53,31 @@ impl<'c> Reading<'c> {
             conn,
             path: path.to_owned(),
             texts: Texts::new(conn)?,
-            request_body: conn.prepare("SELECT target, headers, body FROM request WHERE id = ?1")?,
+            request_body: conn.prepare(
+                "SELECT r.target, r.headers, b.bytes FROM request r JOIN body b ON b.request = r.id WHERE r.id = ?1",
+            )?,
             owed: conn.prepare(&format!(
                 "SELECT {DELIVERY_COLUMNS} FROM delivery INDEXED BY delivery_owed
-                 WHERE state = 0 AND destination = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
+                 WHERE state = 0 AND destination = ?1 AND turn > ?2 ORDER BY turn LIMIT ?3"
             ))?,
+            due: conn.prepare(&format!(
+                "SELECT {DELIVERY_COLUMNS} FROM delivery INDEXED BY delivery_due
+                 WHERE state = 0 AND attempts > 0 AND destination = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3"
+            ))?,
+            delivery: conn.prepare(&format!("SELECT {DELIVERY_COLUMNS} FROM delivery WHERE id = ?1"))?,
+            last_attempt: conn.prepare(
+                "SELECT code, status FROM attempt WHERE delivery = ?1 ORDER BY number DESC LIMIT 1",
+            )?,
+            about_request: conn.prepare(
+                "SELECT source, received_at, events, EXISTS (SELECT 1 FROM body WHERE body.request = request.id)
+                 FROM request WHERE id = ?1",
+            )?,
+            about_event: conn
+                .prepare("SELECT kind, type, wamid, conversation, key FROM event WHERE id = ?1")?,
+            next_due: conn.prepare(
+                "SELECT due_at FROM delivery INDEXED BY delivery_due
+                 WHERE state = 0 AND attempts > 0 AND destination = ?1 AND due_at > ?2 ORDER BY due_at LIMIT 1",
+            )?,
             failed: false,
         })
     }
@@ -70,6 +96,11 @@ impl<'c> Reading<'c> {
         })
     }
 
+    pub(super) fn text_of(&mut self, number: i64) -> Result<Arc<str>, StoreError> {
+        let text = self.texts.of(number);
+        self.fault(text)
+    }
+
     pub(super) fn number_of(&mut self, text: &str) -> Result<Option<i64>, StoreError> {
         let found = super::names::number_of(self.conn, text);
         self.fault(found)
@@ -77,19 +108,29 @@ impl<'c> Reading<'c> {
 
     pub(super) fn owed(&mut self, page: &OwedPage) -> Result<Vec<OwedDelivery>, StoreError> {
         let Some(destination) = self.number_of(&page.destination)? else { return Ok(Vec::new()) };
-        let after = page.after.map_or(-1, |id| id.0);
+        let after = page.after.map_or(-1, |turn| turn.0);
         let limit = page.limit.min(LANE_WINDOW_MAX) as i64;
-        let read = |reading: &mut Self| {
-            let mut found = Vec::new();
-            let mut rows = reading.owed.query([destination, after, limit])?;
-            while let Some(row) = rows.next()? {
-                found.push(DeliveryRow::of(row)?);
-            }
-            Ok(found)
-        };
-        let found = read(self);
+        let found = rows_of(&mut self.owed, [destination, after, limit]);
         let found = self.fault(found)?;
         found.into_iter().map(|row| row.owed(Arc::clone(&page.destination))).collect()
+    }
+
+    pub(super) fn due(&mut self, page: &DuePage) -> Result<Vec<OwedDelivery>, StoreError> {
+        let Some(destination) = self.number_of(&page.destination)? else { return Ok(Vec::new()) };
+        let limit = page.limit.min(LANE_WINDOW_MAX) as i64;
+        let found = rows_of(&mut self.due, [destination, page.until.0, limit]);
+        let found = self.fault(found)?;
+        found.into_iter().map(|row| row.owed(Arc::clone(&page.destination))).collect()
+    }
+
+    pub(super) fn next_due(
+        &mut self,
+        destination: &str,
+        after: UnixMillis,
+    ) -> Result<Option<UnixMillis>, StoreError> {
+        let Some(destination) = self.number_of(destination)? else { return Ok(None) };
+        let found = self.next_due.query_row([destination, after.0], |row| row.get(0).map(UnixMillis));
+        self.fault(found.optional())
     }
 
     pub(super) fn owed_destinations(&mut self) -> Result<Vec<Arc<str>>, StoreError> {
@@ -103,13 +144,15 @@ impl<'c> Reading<'c> {
     }
 
     pub(super) fn stats(&mut self) -> Result<StoreStats, StoreError> {
-        let mut stats = StoreStats { file_bytes: self.file_bytes(), ..StoreStats::default() };
+        let used_bytes = budget::used_bytes(self.conn);
+        let used_bytes = self.fault(used_bytes)?;
+        let mut stats = StoreStats { file_bytes: self.file_bytes(), used_bytes, ..StoreStats::default() };
         for (destination, owed, dead) in self.tallies()? {
             if owed > 0 {
                 let number = self.number_of(&destination)?;
                 let oldest = self.conn.query_row(
                     "SELECT accepted_at FROM delivery INDEXED BY delivery_owed
-                     WHERE state = 0 AND destination = ?1 ORDER BY id LIMIT 1",
+                     WHERE state = 0 AND destination = ?1 ORDER BY turn LIMIT 1",
                     [number],
                     |row| row.get(0).map(UnixMillis),
                 );
@@ -155,18 +198,18 @@ impl<'c> Reading<'c> {
 
     pub(super) fn request_body(&mut self, request: RequestId) -> Result<Option<RequestBody>, StoreError> {
         let found = self.request_body.query_row([request.0], |row| {
-            let body: Option<Vec<u8>> = row.get(2)?;
-            let Some(body) = body else { return Ok(None) };
+            let body: Vec<u8> = row.get(2)?;
             let headers = HeaderBlock::from_bytes(row.get(1)?);
-            Ok(Some(RequestBody { target: row.get(0)?, headers, body: body.into() }))
+            Ok(RequestBody { target: row.get(0)?, headers, body: body.into() })
         });
-        self.fault(found.optional()).map(Option::flatten)
+        self.fault(found.optional())
     }
 
     pub(super) fn request(&mut self, request: RequestId) -> Result<Option<RequestRecord>, StoreError> {
         let texts = &mut self.texts;
         let found = self.conn.query_row(
-            "SELECT source, received_at, proved_by, target, body_sha256, body_bytes, body IS NOT NULL FROM request WHERE id = ?1",
+            "SELECT source, received_at, proved_by, target, body_sha256, body_bytes, EXISTS (SELECT 1 FROM body WHERE body.request = request.id)
+             FROM request WHERE id = ?1",
             [request.0],
             |row| {
                 let proved_by = texts.of_some(row.get(2)?)?;
@@ -215,17 +258,17 @@ impl<'c> Reading<'c> {
         request: RequestId,
         event: EventId,
     ) -> Result<Vec<DeliveryRecord>, StoreError> {
-        self.deliveries("request = ?1 AND event IN (0, ?2)", [request.0, event.0])
+        self.delivery_records("request = ?1 AND event IN (0, ?2)", [request.0, event.0])
     }
 
     pub(super) fn deliveries_of_request(
         &mut self,
         request: RequestId,
     ) -> Result<Vec<DeliveryRecord>, StoreError> {
-        self.deliveries("request = ?1", [request.0])
+        self.delivery_records("request = ?1", [request.0])
     }
 
-    fn deliveries<const N: usize>(
+    fn delivery_records<const N: usize>(
         &mut self,
         which: &str,
         parameters: [i64; N],
@@ -238,15 +281,21 @@ impl<'c> Reading<'c> {
                 .collect::<rusqlite::Result<Vec<_>>>()
         };
         let rows = self.fault(read(self.conn))?;
-        rows.into_iter().map(|row| self.delivery(row)).collect()
+        rows.into_iter().map(|row| self.delivery_record(row)).collect()
     }
 
-    fn delivery(&mut self, row: DeliveryRow) -> Result<DeliveryRecord, StoreError> {
-        let last = self.conn.query_row(
-            "SELECT code, status FROM attempt WHERE delivery = ?1 ORDER BY number DESC LIMIT 1",
-            [row.id],
-            |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<u16>>(1)?)),
-        );
+    pub(super) fn delivery_record_of(
+        &mut self,
+        id: DeliveryId,
+    ) -> Result<Option<DeliveryRecord>, StoreError> {
+        let found = self.delivery.query_row([id.0], DeliveryRow::of);
+        self.fault(found.optional())?.map(|row| self.delivery_record(row)).transpose()
+    }
+
+    fn delivery_record(&mut self, row: DeliveryRow) -> Result<DeliveryRecord, StoreError> {
+        let last = self
+            .last_attempt
+            .query_row([row.id], |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<u16>>(1)?)));
         let (last_code, last_status) = self.fault(last.optional())?.unwrap_or_default();
         let last_code = self.texts.of_some(last_code);
         let last_code = self.fault(last_code)?.map_or_else(Box::default, |code| code.as_ref().into());
@@ -300,7 +349,12 @@ struct DeliveryRow {
     accepted_at: i64,
     due_at: i64,
     settled_at: Option<i64>,
+    turn: i64,
     lanes: Option<Lanes>,
+}
+
+fn rows_of(statement: &mut Statement<'_>, parameters: [i64; 3]) -> rusqlite::Result<Vec<DeliveryRow>> {
+    statement.query_map(parameters, DeliveryRow::of)?.collect()
 }
 
 impl DeliveryRow {
@@ -317,7 +371,8 @@ impl DeliveryRow {
             accepted_at: row.get(8)?,
             due_at: row.get(9)?,
             settled_at: row.get(10)?,
-            lanes: Lanes::from_bytes(row.get_ref(11)?.as_blob()?),
+            turn: row.get(11)?,
+            lanes: Lanes::from_bytes(row.get_ref(12)?.as_blob()?),
         })
     }
 
@@ -325,6 +380,7 @@ impl DeliveryRow {
         let nonsense = self.nonsense("lanes");
         Ok(OwedDelivery {
             id: DeliveryId(self.id),
+            turn: Turn(self.turn),
             request: RequestId(self.request),
             event: (self.event != 0).then_some(EventId(self.event)),
             destination,

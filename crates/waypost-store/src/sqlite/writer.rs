@@ -17,6 +17,7 @@ use super::fault::{is_the_disks, store_error};
 use super::gauges::Gauges;
 use super::ledger::{Ledger, Refusal};
 use super::numbers::Sequence;
+use super::prune::JustSettled;
 use super::queue::{Outcome, Queue, Waiting};
 use crate::StoreError;
 
@@ -32,6 +33,7 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     pub(super) dedupe_window: Duration,
     pub(super) sequence: Sequence,
+    pub(super) just_settled: Arc<JustSettled>,
 }
 
 /// Why a connection is done with.
@@ -75,7 +77,9 @@ impl Writer {
             Ok(())
         };
         let hooked = conn.wal_hook(Some(hook));
-        let mut ledger = match hooked.and_then(|()| Ledger::new(conn, self.dedupe_window)) {
+        let ledger =
+            || Ledger::new(conn, self.dedupe_window, self.clock.clone(), Arc::clone(&self.just_settled));
+        let mut ledger = match hooked.and_then(|()| ledger()) {
             Ok(ledger) => ledger,
             Err(error) => return Ended::Unusable(store_error(&error, &self.path)),
         };

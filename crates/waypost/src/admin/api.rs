@@ -15,7 +15,7 @@ use waypost_store::{DeliveryRecord, EventFilter, EventRecord, Page};
 use super::Admin;
 use super::problem::Problem;
 use crate::config::Mode;
-use crate::rendering::{AttemptView, EventView, RequestView, moment, time};
+use crate::rendering::{AttemptView, EventView, RequestView, digits, moment, time};
 use crate::upstreams::Upstream;
 
 /// Events listed where nobody says how many.
@@ -136,12 +136,6 @@ async fn events(
     let wanted = |event: &EventView| !only_sending || event.deliveries.iter().any(|d| d.state == "sending");
     let items: Vec<EventView> = items.filter(wanted).collect();
     Ok(Json(json!({ "items": items, "next": list.next.map(|id| id.to_string()) })))
-}
-
-/// A number as Meta writes it, from one as people do: `+1 (555) 014-7720`. Anything else is left as it is.
-fn digits(number: String) -> String {
-    let written = |c: char| c.is_ascii_digit() || "+-(). ".contains(c);
-    if number.chars().all(written) { number.chars().filter(char::is_ascii_digit).collect() } else { number }
 }
 
 async fn event(State(admin): Shown, Path(id): Path<String>) -> Result<Json<EventView>, Problem> {

@@ -5,10 +5,12 @@
 //! the server keeps in `DIR/admin-token`; through the socket, which only its owner can open, it wants none.
 
 mod api;
+mod operate;
 mod health;
 mod metrics;
 mod problem;
 mod token;
+mod who;
 
 use std::sync::Arc;
 
@@ -46,14 +48,15 @@ pub(crate) struct Admin {
 
 /// The pages for the admin address.
 pub(crate) fn guarded(admin: Arc<Admin>) -> Router {
-    let api = api::routes(admin.clone());
+    let api = api::routes(admin.clone()).merge(operate::routes(admin.clone()));
     let api = api.layer(axum::middleware::from_fn_with_state(admin.clone(), token::demand));
-    open(admin).merge(api)
+    open(admin).merge(api).layer(axum::Extension(who::Who::by_token()))
 }
 
 /// The pages for the socket.
 pub(crate) fn trusted(admin: Arc<Admin>) -> Router {
-    open(admin.clone()).merge(api::routes(admin))
+    let api = api::routes(admin.clone()).merge(operate::routes(admin.clone()));
+    open(admin).merge(api).layer(axum::middleware::from_fn(who::by_socket))
 }
 
 fn open(admin: Arc<Admin>) -> Router {
@@ -75,6 +78,7 @@ pub(crate) async fn serve_address(listener: TcpListener, pages: Router, end: Can
 
 /// Serves the socket until told to end.
 pub(crate) async fn serve_socket(listener: UnixListener, pages: Router, end: CancellationToken) {
+    let pages = pages.into_make_service_with_connect_info::<who::Peer>();
     let served = axum::serve(listener, pages).with_graceful_shutdown(end.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "the admin socket died");

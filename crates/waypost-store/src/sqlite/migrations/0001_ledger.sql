@@ -20,8 +20,14 @@ CREATE TABLE request (
     target      TEXT    NOT NULL,
     body_sha256 BLOB    NOT NULL,
     body_bytes  INTEGER NOT NULL,
-    headers     BLOB    NOT NULL,
-    body        BLOB                       -- null: not kept
+    headers     BLOB    NOT NULL
+) STRICT;
+
+-- The bodies that are kept. They go long before their records: in a table of their own they leave whole
+-- pages free, for the next bodies or to be given back, and to know which requests have one is to read it.
+CREATE TABLE body (
+    request INTEGER PRIMARY KEY,
+    bytes   BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE event (
@@ -62,14 +68,18 @@ CREATE TABLE delivery (
     destination INTEGER NOT NULL,          -- name
     state       INTEGER NOT NULL,          -- 0 owed, 1 delivered, 2 dead, 3 discarded
     priority    INTEGER NOT NULL,
-    attempts    INTEGER NOT NULL,          -- failed ones
+    attempts    INTEGER NOT NULL,          -- failed ones, since the last replay
     overtaken   INTEGER NOT NULL,
-    accepted_at INTEGER NOT NULL,
+    accepted_at INTEGER NOT NULL,          -- or replayed
     due_at      INTEGER NOT NULL,
     settled_at  INTEGER,
+    turn        INTEGER NOT NULL,          -- its id; after a replay, a later number of the sequence
     lanes       BLOB NOT NULL
 ) STRICT;
-CREATE INDEX delivery_owed ON delivery (destination) WHERE state = 0;
+CREATE INDEX delivery_owed ON delivery (destination, turn) WHERE state = 0;
+-- The next two hold nothing of a delivery that is delivered at the first attempt.
+CREATE INDEX delivery_due ON delivery (destination, due_at) WHERE state = 0 AND attempts > 0;
+CREATE INDEX delivery_replayed ON delivery (destination) WHERE state = 0 AND turn > id;
 CREATE INDEX delivery_dead ON delivery (request) WHERE state = 2;
 CREATE INDEX delivery_request ON delivery (request, event);
 
@@ -96,6 +106,25 @@ CREATE TABLE tally (
     dead        INTEGER NOT NULL
 ) STRICT;
 
+-- What operators did. The numbers are of the one sequence. Either `delivery` or `destination` is set.
+CREATE TABLE act (
+    id          INTEGER PRIMARY KEY,
+    at          INTEGER NOT NULL,
+    who         TEXT    NOT NULL,
+    what        TEXT    NOT NULL,          -- discard, replay, retry, pause, resume
+    delivery    INTEGER,
+    destination INTEGER,                   -- name
+    note        TEXT
+) STRICT;
+CREATE INDEX act_delivery ON act (delivery) WHERE delivery IS NOT NULL;
+
+-- The destinations that an operator paused.
+CREATE TABLE paused (
+    destination INTEGER PRIMARY KEY,       -- name
+    since       INTEGER NOT NULL,
+    who         TEXT    NOT NULL
+) STRICT;
+
 CREATE TABLE upstream (
     host       TEXT PRIMARY KEY,
     settings   TEXT    NOT NULL,
@@ -104,10 +133,12 @@ CREATE TABLE upstream (
 
 -- One row. `probes` counts the writes that only asked whether writing works. `skew_ms` is by how much
 -- the wall clock was ever found behind the identifiers, so that a search by time knows how far off
--- identifiers can be.
+-- identifiers can be. `last_id` is the greatest identifier that was in use when something was last pruned:
+-- its rows may be gone, and it is not handed out again.
 CREATE TABLE ledger (
     id      INTEGER PRIMARY KEY CHECK (id = 1),
     probes  INTEGER NOT NULL,
-    skew_ms INTEGER NOT NULL
+    skew_ms INTEGER NOT NULL,
+    last_id INTEGER NOT NULL
 ) STRICT;
-INSERT INTO ledger (id, probes, skew_ms) VALUES (1, 0, 0);
+INSERT INTO ledger (id, probes, skew_ms, last_id) VALUES (1, 0, 0, 0);

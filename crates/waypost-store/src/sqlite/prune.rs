@@ -1,0 +1,502 @@
+//! Retention: finding what may go, and taking it away in small steps.
+//!
+//! A pass walks over requests with a body, requests with a dead delivery and requests, each up to the
+//! identifiers that are too young, and now and then over the identity keys. It goes on where the last call
+//! ended, so that nothing is looked at twice in a pass. What is found is found by a reading thread; the
+//! writer looks again at each before it takes it away, so that what was replayed meanwhile stays.
+//!
+//! Ages are counted from what is written in the rows. Identifiers are never behind the time of acceptance and
+//! only narrow the search; where the clock stepped back, the search is wider by as much.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, Statement};
+use waypost_domain::{EventId, UnixMillis};
+
+use super::reading::Reading;
+use crate::{Prune, Retention, StoreError};
+
+/// How long the writer may take over one call, but that one step is always done.
+pub(super) const STEP_TIME_MAX: Duration = Duration::from_millis(2);
+/// Most rows that one call takes away, but that a request goes as a whole.
+pub(super) const STEPS_MAX: usize = 4_096;
+/// Rows that are looked at for each that may go.
+const LOOKS_PER_STEP: usize = 8;
+/// How long the outcome of an attempt that is under way may still come in for a delivery that is no longer
+/// owed: records are kept at least so long.
+const RECORDS_KEPT_MIN: Duration = Duration::from_secs(60 * 60);
+/// How often the identity keys are walked over. They lie in no order, and all of them must be looked at.
+const KEYS_WALKED_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
+/// Pages that stay in the file for what comes next, and what part of the file may.
+const FREE_PAGES_KEPT: i64 = 1_024;
+const FREE_PART_KEPT: i64 = 8;
+/// Most pages that one call gives back.
+const PAGES_GIVEN_BACK_MAX: usize = 256;
+/// Requests settled since the last call that are remembered; a pass finds the others.
+const JUST_SETTLED_MAX: usize = 16_384;
+
+/// What may go, as found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The body of a request, which was just settled or which the walk came by.
+    Body { request: i64, walked: bool },
+    /// Everything of a request, which one walk or the other came by.
+    Record { request: i64, dead: bool },
+    /// An identity key whose event is gone.
+    Key { subject: i64, key: i64, event: i64 },
+}
+
+/// What the writer is to do.
+pub(super) struct Pruning {
+    pub(super) now: UnixMillis,
+    pub(super) retention: Retention,
+    pub(super) steps: Vec<Step>,
+    /// Pages to give back.
+    pub(super) pages: usize,
+}
+
+/// What the writer did.
+#[derive(Default)]
+pub(super) struct Stepped {
+    /// Steps done, or found not to be done any more.
+    pub(super) done: usize,
+    pub(super) bodies: u64,
+    pub(super) records: u64,
+    pub(super) keys: u64,
+    pub(super) pages: u64,
+}
+
+/// One look's result.
+pub(super) struct Found {
+    pub(super) pruning: Pruning,
+    /// Where the walks stand once all of it is done; `None` once the pass is over.
+    pub(super) next: Option<Pass>,
+    /// Those that it did not come to.
+    pub(super) just_settled: Vec<i64>,
+}
+
+/// Where the walks stand.
+#[derive(Clone, Debug)]
+pub(super) struct Pass {
+    bodies: Walk,
+    dead: Walk,
+    records: Walk,
+    /// After which identity key to go on; `None` at the end.
+    keys: Option<(i64, i64)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Walk {
+    after: i64,
+    ended: bool,
+}
+
+/// Passes, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Passes {
+    under_way: Option<Pass>,
+    keys_walked_at: Option<UnixMillis>,
+}
+
+impl Passes {
+    /// The pass that is under way, or a new one.
+    pub(super) fn pass(&mut self, now: UnixMillis) -> Pass {
+        if let Some(pass) = &self.under_way {
+            return pass.clone();
+        }
+        let walked = self.keys_walked_at.is_some_and(|at| {
+            now.0.abs_diff(at.0) < u64::try_from(KEYS_WALKED_EVERY.as_millis()).unwrap_or(u64::MAX)
+        });
+        if !walked {
+            self.keys_walked_at = Some(now);
+        }
+        let pass = Pass {
+            bodies: Walk::default(),
+            dead: Walk::default(),
+            records: Walk::default(),
+            keys: (!walked).then_some((i64::MIN, i64::MIN)),
+        };
+        self.under_way = Some(pass.clone());
+        pass
+    }
+
+    /// To be told after the writer did the first `done` of `steps`.
+    pub(super) fn did(&mut self, next: Option<Pass>, steps: &[Step], done: usize) {
+        self.under_way = next;
+        let Some(pass) = &mut self.under_way else { return };
+        // From the last to the first, so that each walk ends up before the first that was not done.
+        for step in steps.iter().skip(done).rev() {
+            let before = |request: i64| Walk { after: request - 1, ended: false };
+            match *step {
+                Step::Body { walked: false, .. } => {}
+                Step::Body { request, walked: true } => pass.bodies = before(request),
+                Step::Record { request, dead: true } => pass.dead = before(request),
+                Step::Record { request, dead: false } => pass.records = before(request),
+                Step::Key { subject, key, .. } => pass.keys = Some((subject, key.saturating_sub(1))),
+            }
+        }
+    }
+}
+
+/// Requests of which a delivery was just settled, for whoever wants bodies gone at once.
+#[derive(Debug, Default)]
+pub(super) struct JustSettled {
+    wanted: AtomicBool,
+    requests: Mutex<Vec<i64>>,
+}
+
+impl JustSettled {
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self, requests: impl IntoIterator<Item = i64>) {
+        let mut held = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = JUST_SETTLED_MAX.saturating_sub(held.len());
+        held.extend(requests.into_iter().take(room));
+    }
+
+    /// Those since the last time, if bodies are to go at once.
+    pub(super) fn take(&self, retention: &Retention) -> Vec<i64> {
+        self.wanted.store(retention.delivered_bodies.is_zero(), Ordering::Relaxed);
+        std::mem::take(&mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Which of the steps came from those.
+pub(super) fn just_settled(steps: &[Step]) -> impl Iterator<Item = i64> {
+    steps.iter().filter_map(|step| match *step {
+        Step::Body { request, walked: false } => Some(request),
+        _ => None,
+    })
+}
+
+/// How a request stands: when it came, and the last moment of what became of its deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Standing {
+    received_at: UnixMillis,
+    owed: bool,
+    done_at: Option<UnixMillis>,
+    dead_at: Option<UnixMillis>,
+    rows: usize,
+}
+
+const STANDING: &str =
+    "SELECT r.received_at, r.events, count(d.id), coalesce(sum(d.attempts), 0), coalesce(sum(d.state NOT IN (1, 2, 3)), 0),
+            max(CASE WHEN d.state IN (1, 3) THEN max(d.accepted_at, coalesce(d.settled_at, 0)) END),
+            max(CASE WHEN d.state = 2 THEN max(d.accepted_at, coalesce(d.settled_at, 0)) END)
+     FROM request r LEFT JOIN delivery d ON d.request = r.id WHERE r.id = ?1";
+
+impl Standing {
+    fn of(find: &mut Statement<'_>, request: i64) -> rusqlite::Result<Option<Self>> {
+        find.query_row([request], |row| {
+            let Some(received_at) = row.get::<_, Option<i64>>(0)? else { return Ok(None) };
+            let (events, deliveries, attempts): (i64, i64, i64) = (row.get(1)?, row.get(2)?, row.get(3)?);
+            let moment = |column| row.get::<_, Option<i64>>(column).map(|at| at.map(UnixMillis));
+            let rows = 1_i64.saturating_add(events).saturating_add(deliveries.saturating_mul(2));
+            Ok(Some(Self {
+                received_at: UnixMillis(received_at),
+                owed: row.get::<_, i64>(4)? > 0,
+                done_at: moment(5)?,
+                dead_at: moment(6)?,
+                rows: usize::try_from(rows.saturating_add(attempts)).unwrap_or(usize::MAX),
+            }))
+        })
+    }
+
+    fn body_may_go(&self, now: UnixMillis, retention: &Retention) -> bool {
+        self.may_go(now, retention.delivered_bodies, retention)
+    }
+
+    fn record_may_go(&self, now: UnixMillis, retention: &Retention) -> bool {
+        self.may_go(now, records(retention), retention)
+    }
+
+    /// Whether every reason to keep it has passed. `done` is how long one lasts that was delivered or
+    /// discarded.
+    fn may_go(&self, now: UnixMillis, done: Duration, retention: &Retention) -> bool {
+        let passed = |at: Option<UnixMillis>, kept: Duration| {
+            at.is_none_or(|at| at.max(self.received_at).plus(kept) <= now)
+        };
+        let nobody = self.done_at.is_none() && self.dead_at.is_none();
+        let unowed = nobody.then_some(self.received_at);
+        !self.owed
+            && passed(self.done_at, done)
+            && passed(self.dead_at, dead(retention))
+            && passed(unowed, records(retention))
+    }
+}
+
+fn records(retention: &Retention) -> Duration {
+    retention.records.max(RECORDS_KEPT_MIN)
+}
+
+fn dead(retention: &Retention) -> Duration {
+    retention.dead.max(RECORDS_KEPT_MIN)
+}
+
+/// The three walks over requests: what each looks at, and from what age on.
+const BODIES: &str = "SELECT request FROM body WHERE request > ?1 AND request < ?2 ORDER BY request LIMIT ?3";
+const DEAD: &str = "SELECT DISTINCT request FROM delivery INDEXED BY delivery_dead
+     WHERE state = 2 AND request > ?1 AND request < ?2 ORDER BY request LIMIT ?3";
+const RECORDS: &str = "SELECT id FROM request WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3";
+
+impl Reading<'_> {
+    /// Looks for what may go, from where the pass stands.
+    pub(super) fn prunable(
+        &mut self,
+        prune: &Prune,
+        pass: Pass,
+        just_settled: Vec<i64>,
+        keys_kept: Duration,
+    ) -> Result<Found, StoreError> {
+        let found = Look::new(self.conn, prune).and_then(|look| look.over(pass, just_settled, keys_kept));
+        self.fault(found)
+    }
+}
+
+/// One call's search, and what is left of its measure.
+struct Look<'c> {
+    conn: &'c Connection,
+    now: UnixMillis,
+    retention: Retention,
+    skew: Duration,
+    find: Statement<'c>,
+    looks_left: usize,
+    steps_left: usize,
+    steps: Vec<Step>,
+}
+
+impl<'c> Look<'c> {
+    fn new(conn: &'c Connection, prune: &Prune) -> rusqlite::Result<Self> {
+        let skew_ms: i64 = conn.query_row("SELECT skew_ms FROM ledger", [], |row| row.get(0))?;
+        let steps_max = prune.steps.clamp(1, STEPS_MAX);
+        Ok(Self {
+            conn,
+            now: prune.now,
+            retention: prune.retention,
+            skew: Duration::from_millis(u64::try_from(skew_ms).unwrap_or(0).saturating_add(2)),
+            find: conn.prepare(STANDING)?,
+            looks_left: steps_max * LOOKS_PER_STEP,
+            steps_left: steps_max,
+            steps: Vec::new(),
+        })
+    }
+
+    fn over(
+        mut self,
+        mut pass: Pass,
+        just_settled: Vec<i64>,
+        keys_kept: Duration,
+    ) -> rusqlite::Result<Found> {
+        let (now, retention) = (self.now, self.retention);
+        let mut just_settled = just_settled.into_iter();
+        while !self.is_used_up() {
+            let Some(request) = just_settled.next() else { break };
+            self.looks_left -= 1;
+            if Standing::of(&mut self.find, request)?.is_some_and(|found| found.body_may_go(now, &retention))
+            {
+                self.found(Step::Body { request, walked: false }, 1);
+            }
+        }
+        let not_walked = self.steps.len();
+        let requests_ended = pass.bodies.ended && pass.dead.ended && pass.records.ended;
+        self.walk(&mut pass.bodies, BODIES, retention.delivered_bodies, |standing, request| {
+            standing.body_may_go(now, &retention).then_some((Step::Body { request, walked: true }, 1))
+        })?;
+        let record = |standing: &Standing, request, dead| {
+            let may_go = standing.record_may_go(now, &retention);
+            may_go.then_some((Step::Record { request, dead }, standing.rows))
+        };
+        self.walk(&mut pass.dead, DEAD, dead(&retention), |found, request| record(found, request, true))?;
+        self.walk(&mut pass.records, RECORDS, records(&retention), |found, request| {
+            record(found, request, false)
+        })?;
+        // Keys follow their events, which must be gone first.
+        if let (true, Some(after)) = (requests_ended, pass.keys) {
+            let kept = keys_kept.max(records(&retention).min(dead(&retention)));
+            pass.keys = self.keys(after, EventId::floor(now.minus(kept)).0)?;
+        }
+        let ended = requests_ended && pass.keys.is_none() && self.steps.len() == not_walked;
+        let pages = if ended { pages_to_give_back(self.conn)? } else { 0 };
+        let next = (!ended || pages > 0).then_some(pass);
+        Ok(Found {
+            pruning: Pruning { now, retention, steps: self.steps, pages },
+            next,
+            just_settled: just_settled.collect(),
+        })
+    }
+
+    /// Goes on with a walk, up to the identifiers of what is younger than `age`.
+    fn walk(
+        &mut self,
+        walk: &mut Walk,
+        sql: &str,
+        age: Duration,
+        step: impl Fn(&Standing, i64) -> Option<(Step, usize)>,
+    ) -> rusqlite::Result<()> {
+        if walk.ended || self.is_used_up() {
+            return Ok(());
+        }
+        let younger = EventId::floor(self.now.minus(age).plus(self.skew)).0;
+        let mut rows = self.conn.prepare(sql)?;
+        let mut rows = rows.query([walk.after, younger, self.looks_left as i64])?;
+        while !self.is_used_up() {
+            let Some(row) = rows.next()? else {
+                walk.ended = true;
+                break;
+            };
+            self.looks_left -= 1;
+            walk.after = row.get(0)?;
+            let standing = Standing::of(&mut self.find, walk.after)?;
+            if let Some((step, rows)) = standing.and_then(|standing| step(&standing, walk.after)) {
+                self.found(step, rows);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds keys of events before `younger` that are gone, and says after which key to go on.
+    fn keys(&mut self, after: (i64, i64), younger: i64) -> rusqlite::Result<Option<(i64, i64)>> {
+        let mut rows = self.conn.prepare(
+            "SELECT subject, key, event FROM identity WHERE (subject, key) > (?1, ?2)
+             ORDER BY subject, key LIMIT ?3",
+        )?;
+        let mut is_kept = self.conn.prepare("SELECT 1 FROM event WHERE id = ?1")?;
+        let mut rows = rows.query([after.0, after.1, self.looks_left as i64])?;
+        let mut last = after;
+        while !self.is_used_up() {
+            let Some(row) = rows.next()? else { return Ok(None) };
+            self.looks_left -= 1;
+            let (subject, key, event) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if event < younger && !is_kept.exists([event])? {
+                self.found(Step::Key { subject, key, event }, 1);
+            }
+            last = (subject, key);
+        }
+        Ok(Some(last))
+    }
+
+    fn found(&mut self, step: Step, rows: usize) {
+        self.steps.push(step);
+        self.steps_left = self.steps_left.saturating_sub(rows);
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.looks_left == 0 || self.steps_left == 0
+    }
+}
+
+/// How many free pages there are beyond what is kept for what comes next.
+fn pages_to_give_back(conn: &Connection) -> rusqlite::Result<usize> {
+    let number = |what| conn.pragma_query_value(None, what, |row| row.get::<_, i64>(0));
+    // A file that was made before it could be shrunk uses its free pages again, and keeps its size.
+    if number("auto_vacuum")? != 2 {
+        return Ok(0);
+    }
+    let (pages, free) = (number("page_count")?, number("freelist_count")?);
+    let more = free - FREE_PAGES_KEPT.max(pages / FREE_PART_KEPT);
+    Ok(usize::try_from(more).unwrap_or(0).min(PAGES_GIVEN_BACK_MAX))
+}
+
+/// What the writer needs to look again and take away.
+pub(super) struct Pruner<'c> {
+    find: Statement<'c>,
+    dead: Statement<'c>,
+    remove_attempts: Statement<'c>,
+    remove_deliveries: Statement<'c>,
+    remove_events: Statement<'c>,
+    remove_body: Statement<'c>,
+    remove_request: Statement<'c>,
+    remove_key: Statement<'c>,
+    remember: Statement<'c>,
+    give_back: Statement<'c>,
+}
+
+/// What became of a step.
+pub(super) enum Removed {
+    Nothing,
+    Body,
+    /// With the destinations of its dead deliveries.
+    Record(Vec<i64>),
+    Key,
+}
+
+impl<'c> Pruner<'c> {
+    pub(super) fn new(conn: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            find: conn.prepare(STANDING)?,
+            dead: conn.prepare("SELECT destination FROM delivery WHERE request = ?1 AND state = 2")?,
+            remove_attempts: conn.prepare(
+                "DELETE FROM attempt WHERE delivery IN (SELECT id FROM delivery WHERE request = ?1)",
+            )?,
+            remove_deliveries: conn.prepare("DELETE FROM delivery WHERE request = ?1")?,
+            // A request's events have the numbers after its own.
+            remove_events: conn.prepare(
+                "DELETE FROM event WHERE id > ?1 AND id <= ?1 + (SELECT events FROM request WHERE id = ?1) AND request = ?1",
+            )?,
+            remove_body: conn.prepare("DELETE FROM body WHERE request = ?1")?,
+            remove_request: conn.prepare("DELETE FROM request WHERE id = ?1")?,
+            remove_key: conn.prepare(
+                "DELETE FROM identity WHERE subject = ?1 AND key = ?2 AND event = ?3
+                 AND NOT EXISTS (SELECT 1 FROM event WHERE id = ?3)",
+            )?,
+            remember: conn.prepare("UPDATE ledger SET last_id = max(last_id, ?1)")?,
+            give_back: conn.prepare(&format!("PRAGMA incremental_vacuum({PAGES_GIVEN_BACK_MAX})"))?,
+        })
+    }
+
+    /// Takes one away, if it still may go.
+    pub(super) fn remove(&mut self, step: Step, pruning: &Pruning) -> rusqlite::Result<Removed> {
+        let Pruning { now, retention, .. } = pruning;
+        match step {
+            Step::Body { request, .. } => {
+                let standing = Standing::of(&mut self.find, request)?;
+                let may_go = standing.is_some_and(|standing| standing.body_may_go(*now, retention));
+                let gone = may_go && self.remove_body.execute([request])? > 0;
+                Ok(if gone { Removed::Body } else { Removed::Nothing })
+            }
+            Step::Record { request, .. } => {
+                let standing = Standing::of(&mut self.find, request)?;
+                if !standing.is_some_and(|standing| standing.record_may_go(*now, retention)) {
+                    return Ok(Removed::Nothing);
+                }
+                let dead = self.dead.query_map([request], |row| row.get(0))?.collect::<Result<_, _>>()?;
+                self.remove_attempts.execute([request])?;
+                self.remove_deliveries.execute([request])?;
+                self.remove_events.execute([request])?;
+                self.remove_body.execute([request])?;
+                self.remove_request.execute([request])?;
+                Ok(Removed::Record(dead))
+            }
+            Step::Key { subject, key, event } => {
+                let gone = self.remove_key.execute([subject, key, event])? > 0;
+                Ok(if gone { Removed::Key } else { Removed::Nothing })
+            }
+        }
+    }
+
+    /// Keeps in mind which identifiers were in use.
+    pub(super) fn remember(&mut self, last: i64) -> rusqlite::Result<()> {
+        self.remember.execute([last]).map(drop)
+    }
+
+    /// Gives pages back at the file's end while `go_on` says so.
+    pub(super) fn give_back(
+        &mut self,
+        pages: usize,
+        mut go_on: impl FnMut() -> bool,
+    ) -> rusqlite::Result<u64> {
+        let mut given = 0;
+        let mut rows = self.give_back.query([])?;
+        while given < pages as u64 && rows.next()?.is_some() {
+            given += 1;
+            if !go_on() {
+                break;
+            }
+        }
+        Ok(given)
+    }
+}

@@ -1,0 +1,261 @@
+//! The part of the API that looks at deliveries one by one, and acts on them. Every act is recorded.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use waypost_domain::{DeliveryId, UnixMillis};
+use waypost_store::{
+    ActKind, ActOn, ActOutcome, ActPage, ActRecord, ActSubject, DeliveryDetail, DeliveryFilter, DeliveryPage, Pause,
+    Selection, StoreError,
+};
+
+use super::Admin;
+use super::problem::Problem;
+use super::who::Who;
+use crate::rendering::{AttemptView, DeliveryView, digits, moment, time};
+
+/// Deliveries listed where nobody says how many.
+const LIMIT: usize = 50;
+/// Deliveries listed at most.
+const LIMIT_MAX: usize = 1_000;
+/// Deliveries that one transaction of a bulk act changes at most.
+const ACT_STEP: u64 = 500;
+
+type Shown = State<Arc<Admin>>;
+
+/// The addresses of this part.
+pub(super) fn routes(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/api/v1/deliveries", get(deliveries))
+        .route("/api/v1/deliveries/{id}", get(delivery))
+        .route("/api/v1/acts", get(acts).post(act))
+        .route("/api/v1/destinations", get(destinations))
+        .route("/api/v1/destinations/{name}/pause", post(pause))
+        .route("/api/v1/destinations/{name}/resume", post(resume))
+        .with_state(admin)
+}
+
+/// Which deliveries are meant, as it stands in a query or in an act.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    id: Option<String>,
+    state: Option<String>,
+    destination: Option<String>,
+    source: Option<String>,
+    conversation: Option<String>,
+    wamid: Option<String>,
+    number: Option<String>,
+    status: Option<u16>,
+    code: Option<String>,
+    overtaken: Option<bool>,
+    since: Option<String>,
+    until: Option<String>,
+    limit: Option<usize>,
+    after: Option<String>,
+}
+
+impl Wanted {
+    fn filter(self, now: UnixMillis) -> Result<DeliveryFilter, Problem> {
+        let at = |text: Option<String>| text.map(|text| moment(&text, now)).transpose().map_err(Problem::wrong);
+        let ids = self.id.map(|id| id.parse().map(|id| vec![id])).transpose();
+        // A code of three digits is an HTTP status.
+        let code_status = self.code.as_deref().and_then(|code| code.parse::<u16>().ok());
+        let state = self.state.as_deref().map(|state| if state == "sending" { "owed" } else { state });
+        Ok(DeliveryFilter {
+            ids: ids.map_err(|error: waypost_domain::IdError| Problem::wrong(error.to_string()))?,
+            state: state.map(str::parse).transpose().map_err(Problem::wrong)?,
+            destination: self.destination,
+            source: self.source,
+            conversation: self.conversation,
+            wamid: self.wamid,
+            number: self.number.map(digits),
+            last_status: self.status.or(code_status),
+            last_code: self.code.filter(|_| code_status.is_none()),
+            overtaken: self.overtaken,
+            since: at(self.since)?,
+            until: at(self.until)?,
+        })
+    }
+}
+
+async fn deliveries(
+    State(admin): Shown,
+    query: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(wanted) = query.map_err(|error| Problem::wrong(error.body_text()))?;
+    let limit = wanted.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
+    let before = wanted.after.as_deref().map(parse).transpose()?;
+    let only_sending = wanted.state.as_deref() == Some("sending");
+    let filter = wanted.filter(admin.clock.wall())?;
+    let list = admin.store.deliveries(filter, DeliveryPage { before, limit }).await?;
+    let items = list.deliveries.iter().map(|detail| view(&admin, detail));
+    let items: Vec<Value> = items.filter(|item| !only_sending || item["state"] == "sending").collect();
+    Ok(Json(json!({ "items": items, "next": list.next.map(|id| id.to_string()) })))
+}
+
+async fn delivery(State(admin): Shown, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    let id = parse(&id)?;
+    let detail = admin.store.delivery(id).await?;
+    let detail = detail.ok_or_else(|| Problem::unknown(format!("there is no delivery `{id}`")))?;
+    let mut shown = view(&admin, &detail);
+    let attempts = admin.store.attempts(id).await?;
+    shown["log"] = json!(attempts.iter().map(AttemptView::of).collect::<Vec<_>>());
+    let acts = admin.store.acts(ActPage { delivery: Some(id), before: None, limit: LIMIT }).await?;
+    shown["acts"] = acts.iter().map(act_view).collect();
+    Ok(Json(shown))
+}
+
+fn view(admin: &Admin, detail: &DeliveryDetail) -> Value {
+    let record = &detail.delivery;
+    let handle = admin.dispatcher.destination(&record.owed.destination);
+    let sending = handle.is_some_and(|handle| handle.is_sending(record.owed.id));
+    let mut shown = json!(DeliveryView::of(record, sending));
+    shown["source"] = json!(&*detail.source);
+    shown["received_at"] = json!(time(detail.received_at));
+    shown["body_kept"] = json!(detail.body_kept);
+    shown["events"] = detail.events.iter().map(|id| Value::String(id.to_string())).collect();
+    shown["kind"] = json!(&*detail.first.kind);
+    shown["type"] = json!(&*detail.first.r#type);
+    shown["wamid"] = json!(detail.first.wamid);
+    shown["conversation"] = json!(detail.first.conversation);
+    shown["key"] = json!(detail.first.key);
+    shown
+}
+
+/// What an operator asks to be done.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// `replay`, `retry` or `discard`.
+    what: String,
+    /// To which deliveries.
+    #[serde(default)]
+    to: Wanted,
+    /// Only count.
+    #[serde(default)]
+    plan: bool,
+    note: Option<String>,
+}
+
+/// Acts on one delivery, or on all that a filter admits, in small steps.
+async fn act(
+    State(admin): Shown,
+    Extension(who): Extension<Who>,
+    asked: Result<Json<Asked>, axum::extract::rejection::JsonRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Json(asked) = asked.map_err(|error| Problem::wrong(error.body_text()))?;
+    let kind = ActKind::ALL.into_iter().find(|kind| kind.as_str() == asked.what);
+    let kind = kind.filter(|kind| matches!(kind, ActKind::Replay | ActKind::Retry | ActKind::Discard));
+    let kind = kind.ok_or_else(|| Problem::wrong("`what` is replay, retry or discard"))?;
+    let now = admin.clock.wall();
+    let one = asked.to.id.as_deref().map(parse).transpose()?;
+    if let Some(id) = one
+        && admin.store.delivery(id).await?.is_none()
+    {
+        return Err(Problem::unknown(format!("there is no delivery `{id}`")));
+    }
+    let filter = asked.to.filter(now)?;
+    let note: Option<Arc<str>> = asked.note.map(Into::into);
+    let (mut total, mut after) = (ActOutcome::default(), None);
+    loop {
+        let selection = match one {
+            Some(id) => Selection::One(id),
+            None => Selection::Matching { filter: filter.clone(), after, at_most: ACT_STEP },
+        };
+        let on = ActOn { selection, who: who.0.clone(), at: now, note: note.clone(), plan: asked.plan };
+        let done = run(&admin, kind, on).await?;
+        total.count += done.count;
+        total.without_body += done.without_body;
+        total.changed.extend(done.changed.into_iter().take(LIMIT_MAX.saturating_sub(total.changed.len())));
+        after = done.next;
+        if one.is_some() || after.is_none() {
+            break;
+        }
+    }
+    if !asked.plan {
+        admin.dispatcher.destinations().iter().for_each(|destination| destination.reread());
+        tracing::info!(who = %who.0, what = kind.as_str(), count = total.count, "an operator acted");
+    }
+    Ok(Json(json!({
+        "what": kind.as_str(),
+        "plan": asked.plan,
+        "count": total.count,
+        "without_body": total.without_body,
+        "deliveries": total.changed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })))
+}
+
+async fn run(admin: &Admin, kind: ActKind, on: ActOn) -> Result<ActOutcome, StoreError> {
+    match kind {
+        ActKind::Discard => admin.store.discard(on).await,
+        ActKind::Retry => admin.store.retry(on).await,
+        _ => admin.store.replay(on).await,
+    }
+}
+
+async fn acts(State(admin): Shown) -> Result<Json<Value>, Problem> {
+    let acts = admin.store.acts(ActPage { delivery: None, before: None, limit: LIMIT_MAX }).await?;
+    Ok(Json(json!({ "items": acts.iter().map(act_view).collect::<Value>() })))
+}
+
+fn act_view(act: &ActRecord) -> Value {
+    let subject = match &act.subject {
+        ActSubject::Delivery(id) => id.to_string(),
+        ActSubject::Destination(name) => name.to_string(),
+    };
+    json!({ "at": time(act.at), "who": &*act.who, "what": act.what.as_str(), "subject": subject, "note": act.note })
+}
+
+async fn destinations(State(admin): Shown) -> Result<Json<Value>, Problem> {
+    let stats = admin.store.stats().await?;
+    let items = admin.dispatcher.destinations().into_iter().map(|handle| {
+        let status = handle.status();
+        let owed = stats.owed.iter().find(|(name, ..)| name == handle.name());
+        let dead = stats.dead.iter().find(|(name, _)| name == handle.name());
+        json!({
+            "name": &**handle.name(),
+            "paused": status.paused,
+            "down": status.down,
+            "owed": owed.map_or(0, |(_, owed, _)| *owed),
+            "oldest_owed_at": owed.map(|(_, _, at)| time(*at)),
+            "dead": dead.map_or(0, |(_, dead)| *dead),
+            "in_flight": status.in_flight,
+            "concurrency": status.concurrency,
+            "last_failure": status.last_failure.map(|(code, at)| json!({ "code": code, "at": time(at) })),
+        })
+    });
+    Ok(Json(json!({ "items": items.collect::<Vec<_>>() })))
+}
+
+async fn pause(admin: Shown, who: Extension<Who>, name: Path<String>) -> Result<Json<Value>, Problem> {
+    hold(admin, who, name, true).await
+}
+
+async fn resume(admin: Shown, who: Extension<Who>, name: Path<String>) -> Result<Json<Value>, Problem> {
+    hold(admin, who, name, false).await
+}
+
+async fn hold(
+    State(admin): Shown,
+    Extension(who): Extension<Who>,
+    Path(name): Path<String>,
+    paused: bool,
+) -> Result<Json<Value>, Problem> {
+    let name: Arc<str> = name.to_ascii_lowercase().into();
+    let handle = admin.dispatcher.destination(&name);
+    let handle = handle.ok_or_else(|| Problem::unknown(format!("there is no destination `{name}`")))?;
+    let pause = Pause { destination: name.clone(), who: who.0.clone(), at: admin.clock.wall(), note: None };
+    let changed = if paused { admin.store.pause(pause).await? } else { admin.store.resume(pause).await? };
+    handle.pause(paused);
+    tracing::info!(destination = %name, who = %who.0, paused, "an operator acted");
+    Ok(Json(json!({ "destination": &*name, "paused": paused, "changed": changed })))
+}
+
+fn parse(id: &str) -> Result<DeliveryId, Problem> {
+    id.parse().map_err(|error: waypost_domain::IdError| Problem::wrong(error.to_string()))
+}
