@@ -112,6 +112,7 @@ impl Intake {
             headers: arrival.headers.clone(),
             body: arrival.proved.body.clone(),
         };
+        let source = arrival.source.clone();
         let accept = describe(arrival, destination.name().clone(), received_at);
         let waiting = self.pressure.wait();
         let accepted = tokio::time::timeout(limits::ACCEPT_TIME_MAX, self.store.accept(accept)).await;
@@ -126,6 +127,12 @@ impl Intake {
             destination.wake();
         }
         self.count(&accepted);
+        if tracing::enabled!(Level::DEBUG) {
+            for (event, repeats) in &accepted.events {
+                // By its identifier alone: a key may hold a phone number.
+                tracing::debug!(source = %source, %event, duplicate = repeats.is_some(), "event received");
+            }
+        }
         self.metrics.accept_time.observe(self.clock.monotonic().saturating_sub(started).as_secs_f64());
         Ok(Receipt {
             request: accepted.request,
@@ -157,11 +164,6 @@ fn describe(arrival: Arrival, destination: Arc<str>, received_at: UnixMillis) ->
     let lanes: Lanes = split.events.iter().filter_map(|e| e.conversation.as_deref().map(Lane::of)).collect();
     let priority = split.events.iter().map(|event| priority(event.kind)).min().unwrap_or(Priority::Message);
     let events: Vec<NewEvent> = split.events.iter().map(event).collect();
-    if tracing::enabled!(Level::DEBUG) {
-        for event in &events {
-            tracing::debug!(source = %arrival.source, kind = event.kind, key = %event.key, "event received");
-        }
-    }
     let deliveries = vec![NewDelivery { destination, covers: Covers::Request, lanes, priority }];
     Accept {
         source: arrival.source,

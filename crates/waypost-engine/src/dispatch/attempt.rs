@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use waypost_domain::{
-    AttemptReport, Clock, DeliveryId, Failure, Next, Reply, RequestId, RetrySchedule, Rulings, UnixMillis,
-    Verdict, judge,
+    AttemptReport, Blame, Clock, DeliveryId, Failure, Next, Reply, RequestId, RetrySchedule, Rulings,
+    UnixMillis, Verdict, judge,
 };
 use waypost_store::{AttemptRecord, RequestBody, Settled, Settlement, Store, StoreError};
 
@@ -55,18 +55,16 @@ const STORE_RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration:
 
 pub(super) async fn run(job: Job, store: Store, bodies: Arc<Bodies>, clock: Clock) -> Ended {
     let started = clock.wall();
-    let report = match content(&job, &store, &bodies).await {
+    let (report, verdict) = match content(&job, &store, &bodies).await {
         Some(content) => {
             let event = job.event.unwrap_or_else(|| job.request.event(0));
             let (delivery, request, attempt) = (job.delivery, job.request, job.attempts + 1);
-            job.sender.attempt(Parcel { delivery, request, event, attempt, content }).await
+            let report = job.sender.attempt(Parcel { delivery, request, event, attempt, content }).await;
+            let verdict = judge(&report.reply, &job.rulings);
+            (report, verdict)
         }
         None => gone(),
     };
-    let mut verdict = judge(&report.reply, &job.rulings);
-    if matches!(report.reply, Reply::Failed(Failure::Ours)) && report.excerpt == GONE {
-        verdict = Verdict { next: Next::Dead, blame: verdict.blame, code: "body_gone" };
-    }
     let outcome = decide(&job, &verdict, clock.wall());
     if let Some(settled) = settled(outcome) {
         let attempt = record(started, &report, &verdict);
@@ -104,15 +102,15 @@ async fn content(job: &Job, store: &Store, bodies: &Bodies) -> Option<Arc<Reques
     }
 }
 
-const GONE: &[u8] = b"the body of this request is no longer kept";
-
-fn gone() -> AttemptReport {
-    AttemptReport {
+/// An attempt that cannot even be made, now or ever.
+fn gone() -> (AttemptReport, Verdict) {
+    let report = AttemptReport {
         reply: Reply::Failed(Failure::Ours),
         timing: waypost_domain::AttemptTiming::default(),
         address: None,
-        excerpt: GONE.to_vec(),
-    }
+        excerpt: b"the body of this request is no longer kept".to_vec(),
+    };
+    (report, Verdict { next: Next::Dead, blame: Some(Blame::Us), code: "body_gone" })
 }
 
 fn decide(job: &Job, verdict: &Verdict, now: UnixMillis) -> Outcome {

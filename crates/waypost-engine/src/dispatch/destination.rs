@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio_util::sync::CancellationToken;
-use waypost_domain::{Clock, DeliveryId, EventId, Lanes, RequestId, RetrySchedule, Rulings, UnixMillis, limits};
+use waypost_domain::{
+    Clock, DeliveryId, EventId, Lanes, RequestId, RetrySchedule, Rulings, UnixMillis, limits,
+};
 use waypost_store::{DuePage, OwedDelivery, OwedPage, Store, StoreError, Turn};
 
 use super::attempt::{self, Ended, Job, Outcome};
@@ -25,6 +27,8 @@ const PAGE: usize = 512;
 const POLL: Duration = Duration::from_secs(30);
 /// How long to wait before the store is asked again for what it could not read.
 const STORE_RETRY: Duration = Duration::from_millis(500);
+/// How long a delivery waits whose attempt died of a defect.
+const DIED_PAUSE: Duration = Duration::from_secs(60);
 /// How far off something must be due to be parked.
 const PARK_BEYOND: Duration = Duration::from_secs(60);
 /// Parked deliveries read at once.
@@ -195,6 +199,8 @@ struct Desk {
     held: HashMap<DeliveryId, Held>,
     gate: Gate,
     attempts: JoinSet<Ended>,
+    /// Which delivery each attempt's task is about.
+    tasks: HashMap<task::Id, DeliveryId>,
     /// Everything owed up to here has been read.
     cursor: Option<Turn>,
     /// Whether the store may owe more beyond the cursor.
@@ -234,6 +240,7 @@ impl Desk {
             lanes: LaneScheduler::new(),
             held: HashMap::new(),
             attempts: JoinSet::new(),
+            tasks: HashMap::new(),
             cursor: None,
             behind: true,
             parked_until: None,
@@ -265,10 +272,10 @@ impl Desk {
                 biased;
                 () = hard.cancelled() => return,
                 () = soft.cancelled(), if !stopping => {}
-                Some(ended) = self.attempts.join_next(), if !self.attempts.is_empty() => {
-                    self.ended(ended);
-                    while let Some(ended) = self.attempts.try_join_next() {
-                        self.ended(ended);
+                Some(ended) = self.attempts.join_next_with_id(), if !self.attempts.is_empty() => {
+                    self.landed(ended);
+                    while let Some(ended) = self.attempts.try_join_next_with_id() {
+                        self.landed(ended);
                     }
                 }
                 () = reach.wake.notified() => self.behind = true,
@@ -481,16 +488,28 @@ impl Desk {
         }
         self.handle.sending().insert(delivery);
         let Environment { store, bodies, clock, .. } = &self.environment;
-        self.attempts.spawn(attempt::run(job, store.clone(), bodies.clone(), clock.clone()));
+        let task = self.attempts.spawn(attempt::run(job, store.clone(), bodies.clone(), clock.clone()));
+        self.tasks.insert(task.id(), delivery);
     }
 
-    fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
-        // An attempt's task neither panics nor is aborted while this desk lives; were it otherwise, its
-        // delivery would stay in flight here and be owed again after a restart.
-        let Ok(ended) = ended else {
-            tracing::error!(destination = %self.destination.name, "an attempt's task died");
-            return;
-        };
+    fn landed(&mut self, landed: Result<(task::Id, Ended), task::JoinError>) {
+        match landed {
+            Ok((task, ended)) => {
+                self.tasks.remove(&task);
+                self.ended(ended);
+            }
+            // A defect of ours. The delivery is given back uncharged, so that it is neither lost nor stuck.
+            Err(died) => {
+                tracing::error!(destination = %self.destination.name, %died, "an attempt's task died");
+                if let Some(delivery) = self.tasks.remove(&died.id()) {
+                    self.handle.sending().remove(&delivery);
+                    self.lanes.give_back(delivery, self.environment.clock.monotonic() + DIED_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, ended: Ended) {
         self.handle.sending().remove(&ended.delivery);
         let (now, wall) = (self.environment.clock.monotonic(), self.environment.clock.wall());
         self.count(&ended, wall);

@@ -70,7 +70,7 @@ pub enum Choice {
     Any,
     /// The most urgent of those that were never tried.
     Fresh,
-    /// The first accepted, due or not; or, letting `skip` go by, one after it.
+    /// The first accepted among the most urgent few, due or not; or, letting `skip` go by, one after it.
     Oldest {
         /// How many to let go by, as far as there are others.
         skip: usize,
@@ -176,7 +176,8 @@ impl LaneScheduler {
 
     /// Forgets everything that is not being tried, to be added anew in the order in which the store has it.
     pub fn forget_waiting(&mut self) {
-        let waiting: Vec<DeliveryId> = self.entries.iter().filter(|(_, e)| e.stand != Stand::InFlight).map(|(id, _)| *id).collect();
+        let waiting: Vec<DeliveryId> =
+            self.entries.iter().filter(|(_, e)| e.stand != Stand::InFlight).map(|(id, _)| *id).collect();
         for id in waiting {
             self.finish(id);
         }

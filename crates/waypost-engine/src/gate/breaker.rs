@@ -69,15 +69,17 @@ impl Breaker {
     pub(super) fn failure(&mut self, now: Moment, delivery: DeliveryId, unreachable: bool) {
         match self.state {
             BreakerState::Closed => self.failure_while_closed(now, delivery, unreachable),
-            // Attempts that were under way when it opened fail too; only what ends after the next
-            // probe was due is one.
-            BreakerState::Open if now >= self.probe_at => {
-                self.probes += 1;
-                self.probe_wait = (self.probe_wait * 2).min(PROBE_WAIT_MAX);
-                self.probe_at = now + self.probe_wait;
-            }
+            // Attempts that were under way when it opened fail too, and probes: both say nothing new.
             BreakerState::Open => {}
         }
+    }
+
+    /// A probe was started. The next one waits twice as long, however this one ends, unless it closes
+    /// the breaker.
+    pub(super) fn probed(&mut self, now: Moment) {
+        self.probes += 1;
+        self.probe_wait = (self.probe_wait * 2).min(PROBE_WAIT_MAX);
+        self.probe_at = now + self.probe_wait;
     }
 
     fn failure_while_closed(&mut self, now: Moment, delivery: DeliveryId, unreachable: bool) {

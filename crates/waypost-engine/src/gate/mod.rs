@@ -44,7 +44,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// An open gate that lets at most `concurrency_max` attempts go at once, and `rate` of them a second.
+    /// An open gate that lets at most `concurrency_max` attempts go at once, and begins no more than `rate`.
     pub fn new(concurrency_max: usize, rate: Option<Rate>) -> Self {
         Self {
             paused: false,
@@ -91,8 +91,11 @@ impl Gate {
         }
     }
 
-    /// An attempt was started at `now`.
+    /// An attempt was started at `now`; while the breaker is open it is a probe.
     pub fn started(&mut self, now: Moment) {
+        if self.breaker.state() == BreakerState::Open {
+            self.breaker.probed(now);
+        }
         if let Some(rate) = &mut self.rate {
             rate.take(now);
         }
@@ -216,9 +219,23 @@ mod tests {
             waits.push((at - now).as_secs());
             now = at;
             assert_eq!(gate.admits(now, 0), Admission::Probe { number });
+            gate.started(now);
             end(&mut gate, now.as_secs(), 1, refused());
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    }
+
+    #[test]
+    fn a_probe_that_fails_for_our_own_fault_waits_too() {
+        let mut gate = Gate::new(64, None);
+        for delivery in 0..2 {
+            end(&mut gate, 0, delivery, Reply::Failed(Failure::ConnectRefused));
+        }
+        let now = Duration::from_secs(1);
+        assert_eq!(gate.admits(now, 0), Admission::Probe { number: 0 });
+        gate.started(now);
+        end(&mut gate, 1, 0, Reply::Failed(Failure::Ours));
+        assert_eq!(gate.admits(now, 0), Admission::Wait(Some(Duration::from_secs(3))));
     }
 
     #[test]
@@ -253,6 +270,7 @@ mod tests {
             end(&mut gate, 0, delivery, Reply::Failed(Failure::ConnectRefused));
         }
         assert_eq!(gate.admits(Duration::from_secs(1), 0), Admission::Probe { number: 0 });
+        gate.started(Duration::from_secs(1));
         assert_eq!(end(&mut gate, 1, 0, status(200)), BreakerChange::Closed);
         assert_eq!(gate.concurrency(), 1);
         assert_eq!(gate.admits(Duration::from_secs(1), 0), Admission::Go);
