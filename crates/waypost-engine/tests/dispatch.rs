@@ -18,7 +18,8 @@ use waypost_engine::dispatch::{Destination, DestinationHandle, Dispatcher, Patie
 use waypost_engine::metrics::Metrics;
 use waypost_engine::sender::{Attempt, Parcel, Sender};
 use waypost_store::{
-    Accept, Accepted, Covers, EventFilter, NewDelivery, NewEvent, OwedPage, Page, Store, StoreOptions,
+    Accept, Accepted, ActOn, Covers, EventFilter, NewDelivery, NewEvent, OwedPage, Page, Selection, Store,
+    StoreOptions,
 };
 
 const NAME: &str = "receiver.test";
@@ -396,6 +397,57 @@ async fn a_destination_put_again_waits_for_the_attempts_of_its_former_self() {
     house.until_owed(0).await;
     tokio::time::sleep(Duration::from_millis(150)).await;
     assert_eq!(house.script.count(), 1);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_for_long_and_waits_for_nobody_takes_no_place_and_comes_back_in_time() {
+    let house = House::new();
+    let handle = house.start(Patience::default());
+    for number in 0..5 {
+        house.script.answer(&format!("poison {number}"), 500);
+        house.accept(&format!("poison {number}"), &[]).await;
+        house.accept(&format!("good {number}"), &["a"]).await;
+    }
+    house.until_owed(5).await;
+    house.advance(6 * SECOND);
+    house.until("the second attempts", || house.script.count() >= 15).await;
+    house.until("an empty window", || handle.status().window == 0).await;
+    for number in 0..5 {
+        house.script.answer(&format!("poison {number}"), 200);
+    }
+    house.advance(67 * SECOND);
+    house.until_owed(0).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_discards_and_replays_and_the_lane_keeps_its_order() {
+    let house = House::new();
+    let handle = house.start(Patience::Forever);
+    house.script.answer("stuck", 500);
+    let stuck = house.accept("stuck", &["a"]).await.owed[0].id;
+    house.accept("behind", &["a"]).await;
+    house.until("the first attempt", || house.script.count() == 1).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let act = |plan| ActOn {
+        selection: Selection::One(stuck),
+        who: "test".into(),
+        at: house.clock.wall(),
+        note: None,
+        plan,
+    };
+    assert_eq!(house.store.discard(act(false)).await.unwrap().count, 1);
+    handle.reread();
+    house.until_owed(0).await;
+    assert_eq!(house.script.seen(), ["stuck", "behind"]);
+    house.script.answer("stuck", 200);
+    assert_eq!(house.store.replay(act(true)).await.unwrap().count, 1, "a plan only counts");
+    assert_eq!(house.owed().await, 0);
+    assert_eq!(house.store.replay(act(false)).await.unwrap().count, 1);
+    handle.reread();
+    house.until_owed(0).await;
+    assert_eq!(house.script.seen(), ["stuck", "behind", "stuck"]);
     house.stop().await;
 }
 

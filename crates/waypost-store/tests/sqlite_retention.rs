@@ -19,6 +19,10 @@ use waypost_store::{Accept, Prune, Pruned, Retention, Settlement, Store, StoreOp
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 fn open(place: &Path) -> Store {
+    open_at(place, Clock::manual(NOON))
+}
+
+fn open_at(place: &Path, clock: Clock) -> Store {
     let options = StoreOptions {
         path: place.join("waypost.db"),
         readers: 1,
@@ -28,7 +32,7 @@ fn open(place: &Path) -> Store {
         bytes_max: None,
         free_bytes_min: 0,
     };
-    Store::open(options, Clock::manual(NOON)).unwrap()
+    Store::open(options, clock).unwrap()
 }
 
 /// Goes on to the end of a pass.
@@ -358,4 +362,20 @@ async fn of_a_pruned_body_nothing_is_left_in_the_files() {
     assert_eq!(pruned.bodies, 5);
     store.close().await;
     assert!(!holds("waypost.db") && !holds("waypost.db-wal"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_would_take_long_ends_early_and_the_next_goes_on() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open_at(place.path(), Clock::system());
+    fill(&store, 4_000, 600).await;
+    for (days, expected) in [(4, (4_000, 0)), (40, (0, 4_000))] {
+        let now = NOON.plus(HOUR * 24 * days);
+        let prune = Prune { now, retention: Retention::default(), steps: 1_000_000 };
+        let first = store.prune(prune).await.unwrap();
+        assert!(first.more && (1..4_000).contains(&(first.bodies + first.records)), "{first:?}");
+        let rest = finish(&store, prune).await;
+        assert_eq!((first.bodies + rest.bodies, first.records + rest.records), expected);
+    }
+    assert_eq!(store.stats().await.unwrap().owed, []);
 }

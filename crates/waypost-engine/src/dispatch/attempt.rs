@@ -93,6 +93,10 @@ async fn content(job: &Job, store: &Store, bodies: &Bodies) -> Option<Arc<Reques
         match store.request_body(job.request).await {
             Ok(content) => return content.map(Arc::new),
             Err(StoreError::Closed) => std::future::pending().await,
+            Err(error @ StoreError::Corrupt(_)) => {
+                tracing::error!(delivery = %job.delivery, %error, code = error.code(), "a request's body cannot be read, now or ever");
+                return None;
+            }
             Err(error) => {
                 tracing::warn!(delivery = %job.delivery, %error, code = error.code(), "cannot read a request's body; trying again");
                 tokio::time::sleep(pause).await;
@@ -159,6 +163,10 @@ async fn write_down(settlement: Settlement, store: &Store) {
         match store.settle(settlement.clone()).await {
             Ok(()) => return,
             Err(StoreError::Closed) => std::future::pending().await,
+            Err(error @ StoreError::Corrupt(_)) => {
+                tracing::error!(delivery = %settlement.delivery, %error, code = error.code(), "an outcome cannot be written down; the delivery is owed again after a restart");
+                return;
+            }
             Err(error) => {
                 tracing::warn!(delivery = %settlement.delivery, %error, code = error.code(), "cannot write an outcome down; trying again");
                 tokio::time::sleep(pause).await;

@@ -37,8 +37,6 @@ const PARKED_PAGE: usize = 4_096;
 const PARK_LOOK: Duration = Duration::from_secs(1);
 /// How soon to look again whether a rush is over.
 const PRESSURE_PAUSE: Duration = Duration::from_millis(5);
-/// Heads among which probes rotate, so that one poison event cannot keep a gate shut.
-const PROBE_HEADS: usize = 8;
 
 /// What a destination's task works with.
 pub(super) struct Environment {
@@ -209,6 +207,16 @@ struct Desk {
     /// due only much later, and so are not held.
     parked_until: Option<Moment>,
     last_failure: Option<(&'static str, UnixMillis)>,
+    /// When an attempt last succeeded.
+    last_success: Option<Moment>,
+    /// When the store is asked anew, whatever else happens.
+    poll_at: Moment,
+}
+
+/// What to probe a destination with: by turns one that failed before, the oldest first, and one that was never
+/// tried, so that deliveries which fail for reasons of their own cannot keep the gate shut.
+fn probe(number: usize) -> Choice {
+    if number.is_multiple_of(2) { Choice::Oldest { skip: number / 2 } } else { Choice::Fresh }
 }
 
 /// Whether a delivery waits for no other, and no other for it.
@@ -245,6 +253,8 @@ impl Desk {
             behind: true,
             parked_until: None,
             last_failure: None,
+            last_success: None,
+            poll_at: Moment::ZERO,
         }
     }
 
@@ -279,7 +289,7 @@ impl Desk {
                     }
                 }
                 () = reach.wake.notified() => self.behind = true,
-                () = tokio::time::sleep(timer) => self.behind |= timer == POLL,
+                () = tokio::time::sleep(timer) => {}
             }
         }
     }
@@ -307,6 +317,10 @@ impl Desk {
 
     /// Reads more of what is owed into the window. False if the store could not be read.
     async fn refill(&mut self) -> bool {
+        let now = self.environment.clock.monotonic();
+        if now >= self.poll_at {
+            (self.behind, self.poll_at) = (true, now + POLL);
+        }
         if !self.behind || !self.has_room() {
             return true;
         }
@@ -396,7 +410,7 @@ impl Desk {
     async fn start_what_may_go(&mut self) -> Duration {
         let now = self.environment.clock.monotonic();
         self.step_over(now).await;
-        let mut until = now + POLL;
+        let mut until = self.poll_at;
         loop {
             if self.lanes.in_flight() >= self.environment.pressure.ease(usize::MAX) {
                 until = until.min(now + PRESSURE_PAUSE);
@@ -404,15 +418,19 @@ impl Desk {
             }
             let choice = match self.gate.admits(now, self.lanes.in_flight()) {
                 Admission::Go => self.choice(),
-                Admission::Probe { number } => Choice::Oldest { skip: number % PROBE_HEADS },
+                Admission::Probe { number } => probe(number),
                 Admission::Wait(at) => {
                     until = until.min(at.unwrap_or(until));
                     break;
                 }
             };
-            let Some(delivery) = self.lanes.start(now, choice) else { break };
+            let probing = self.gate.breaker() == BreakerState::Open;
+            let started = self.lanes.start(now, choice);
+            let started =
+                started.or_else(|| probing.then(|| self.lanes.start(now, Choice::Oldest { skip: 0 }))?);
+            let Some(delivery) = started else { break };
             self.gate.started(now);
-            self.attempt(delivery, matches!(choice, Choice::Oldest { .. }));
+            self.attempt(delivery, probing);
         }
         until = until.min(self.parked_until.unwrap_or(until));
         if self.gate.breaker() == BreakerState::Closed {
@@ -435,13 +453,16 @@ impl Desk {
         }
     }
 
-    /// Lets lanes pass heads by that have used up their patience; not while the destination is down, since
-    /// then nobody would fare better.
+    /// Lets lanes pass heads by that have used up their patience; not while the destination is down, nor before it
+    /// has taken something else since, since then nobody would fare better.
     async fn step_over(&mut self, now: Moment) {
         let since = match self.destination.patience {
             Patience::Forever => return,
             Patience::None => now,
-            Patience::For(patience) => now.saturating_sub(patience),
+            Patience::For(patience) => {
+                let Some(success) = self.last_success else { return };
+                now.saturating_sub(patience).min(success)
+            }
         };
         if self.gate.breaker() == BreakerState::Open
             || now < since
@@ -463,6 +484,10 @@ impl Desk {
         for delivery in over {
             if let Some(held) = self.held.get_mut(&delivery) {
                 (held.overtaken, held.free) = (true, true);
+            }
+            if self.lanes.due(delivery).is_some_and(|due| self.park(due, now)) {
+                self.lanes.finish(delivery);
+                self.held.remove(&delivery);
             }
             self.environment.metrics.overtaken.get_or_create(&self.label).inc();
             tracing::warn!(destination = %self.destination.name, %delivery, "a delivery keeps failing; its conversation goes on without it");
@@ -515,6 +540,9 @@ impl Desk {
         self.count(&ended, wall);
         match ended.outcome {
             Outcome::Delivered | Outcome::Dead => {
+                if ended.outcome == Outcome::Delivered {
+                    self.last_success = Some(now);
+                }
                 self.lanes.finish(ended.delivery);
                 self.held.remove(&ended.delivery);
             }

@@ -193,6 +193,14 @@ impl LaneScheduler {
         self.holding.first().map(|(since, _)| *since)
     }
 
+    /// When it is due, if it waits for its time alone.
+    pub fn due(&self, id: DeliveryId) -> Option<Moment> {
+        match self.entries.get(&id)?.stand {
+            Stand::Waiting { due } => Some(due),
+            _ => None,
+        }
+    }
+
     /// How many deliveries are held, in whatever stand.
     pub fn len(&self) -> usize {
         self.entries.len()

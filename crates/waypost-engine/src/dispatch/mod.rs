@@ -79,6 +79,8 @@ struct Shared {
     /// Destinations that were removed and may still have attempts under way.
     leaving: Mutex<HashMap<Arc<str>, DestinationHandle>>,
     tasks: TaskTracker,
+    /// Cancelled when a destination's task dies of a defect.
+    died: CancellationToken,
     soft: CancellationToken,
     hard: CancellationToken,
 }
@@ -104,6 +106,7 @@ impl Dispatcher {
             running,
             leaving,
             tasks,
+            died: CancellationToken::new(),
             soft,
             hard,
         }))
@@ -122,12 +125,15 @@ impl Dispatcher {
         let former = lock(&shared.leaving).remove(&name);
         running.insert(name, handle.clone());
         drop(running);
+        let alarm = shared.died.clone().drop_guard();
         shared.tasks.spawn(async move {
             // Its former self finishes first: two tasks for one destination could send one lane twice.
             if let Some(former) = former {
                 former.ended().await;
             }
             task.await;
+            // A task that panics never gets here, and sounds the alarm.
+            alarm.disarm();
         });
         handle
     }
@@ -163,6 +169,11 @@ impl Dispatcher {
     /// How hard the gateway is written to.
     pub fn pressure(&self) -> Pressure {
         self.0.pressure.clone()
+    }
+
+    /// Waits until a destination's task dies of a defect; for ever, if all goes well.
+    pub async fn died(&self) {
+        self.0.died.cancelled().await;
     }
 
     /// Waits until every destination's task has ended, after the soft or the hard stop.

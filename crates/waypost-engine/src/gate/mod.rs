@@ -57,7 +57,9 @@ impl Gate {
     /// Changes the limits, as a reload does, keeping all else.
     pub fn set_limits(&mut self, concurrency_max: usize, rate: Option<Rate>) {
         self.concurrency.set_max(concurrency_max);
-        self.rate = rate.map(RateLimit::new);
+        if self.rate.as_ref().map(RateLimit::rate) != rate {
+            self.rate = rate.map(RateLimit::new);
+        }
     }
 
     /// Holds everything, or lets go.
@@ -177,6 +179,9 @@ enum Health {
 fn health(reply: &Reply, verdict: &Verdict) -> Health {
     match (verdict.blame, reply) {
         (None | Some(Blame::Content), _) => Health::Well,
+        // An answer all the same: one wrong path or credential says nothing about the others' deliveries, and that
+        // the destination can answer is all that a probe asks.
+        (Some(Blame::Configuration), Reply::Answered { .. }) => Health::Well,
         (Some(Blame::Us), _) => Health::Unknown,
         (Some(_), Reply::Answered { .. }) => Health::Overloaded,
         (Some(_), Reply::Failed(failure)) if failure.may_have_arrived() => Health::Overloaded,
@@ -252,6 +257,20 @@ mod tests {
         let mut gate = Gate::new(64, None);
         let changes: Vec<_> = (1..=5).map(|delivery| end(&mut gate, 0, delivery, status(503))).collect();
         assert_eq!(changes[4], BreakerChange::Opened);
+    }
+
+    #[test]
+    fn a_wrong_path_shuts_no_gate_and_opens_a_shut_one() {
+        let mut gate = Gate::new(64, None);
+        for delivery in 0..50 {
+            assert_eq!(end(&mut gate, 0, delivery, status(404)), BreakerChange::None);
+        }
+        for delivery in 0..5 {
+            end(&mut gate, 0, delivery, status(503));
+        }
+        assert_eq!(gate.breaker(), BreakerState::Open);
+        gate.started(Duration::from_secs(1));
+        assert_eq!(end(&mut gate, 1, 0, status(404)), BreakerChange::Closed);
     }
 
     #[test]

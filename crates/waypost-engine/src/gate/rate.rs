@@ -17,6 +17,7 @@ pub struct Rate {
 /// tenth of a second's worth may go together.
 #[derive(Debug)]
 pub struct RateLimit {
+    rate: Rate,
     spacing: Duration,
     burst: Duration,
     /// When the next attempt would be due, were all spaced evenly.
@@ -26,7 +27,16 @@ pub struct RateLimit {
 impl RateLimit {
     pub(super) fn new(rate: Rate) -> Self {
         let spacing = (rate.per / rate.attempts.max(1)).max(Duration::from_nanos(1));
-        Self { spacing, burst: Duration::from_millis(100).saturating_sub(spacing), next_at: Moment::ZERO }
+        Self {
+            rate,
+            spacing,
+            burst: Duration::from_millis(100).saturating_sub(spacing),
+            next_at: Moment::ZERO,
+        }
+    }
+
+    pub(super) fn rate(&self) -> Rate {
+        self.rate
     }
 
     /// When an attempt may go: `now` or later.

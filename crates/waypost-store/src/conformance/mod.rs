@@ -134,6 +134,7 @@ macro_rules! conformance_suite {
             a_body_goes_at_once_where_that_is_asked_for
             bodies_that_go_at_once_hold_nothing_else_up
             a_dead_delivery_keeps_all_of_its_request_for_its_time
+            what_was_replayed_is_owed_and_stays
             what_nobody_was_owed_goes_with_the_records
             keys_outlive_their_window_and_their_events
             a_step_is_small_and_a_pass_gets_through

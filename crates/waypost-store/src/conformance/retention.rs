@@ -8,7 +8,9 @@ use super::samples::{
     account_change, all, dead, delivered, message, owed, request, retry, single, status, whole,
 };
 use super::{NOON, Opening, Subject};
-use crate::{Accept, Accepted, EventFilter, Prune, Pruned, Retention, Settlement, Store, StoreError};
+use crate::{
+    Accept, Accepted, ActOn, EventFilter, Prune, Pruned, Retention, Selection, Settlement, Store, StoreError,
+};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -43,6 +45,10 @@ async fn prune(store: &Store, now: UnixMillis) -> Pruned {
 
 async fn accept(store: &Store, wamid: &str) -> Accepted {
     store.accept(request([message(wamid)])).await.unwrap()
+}
+
+fn act_on(delivery: DeliveryId, at: UnixMillis) -> ActOn {
+    ActOn { selection: Selection::One(delivery), who: "ada".into(), at, note: None, plan: false }
 }
 
 /// An attempt whose outcome comes in at `at`.
@@ -138,6 +144,10 @@ pub async fn a_body_goes_at_once_where_that_is_asked_for(subject: &Subject) {
     store.settle(delivered(two.owed[1].id)).await.unwrap();
     assert_eq!(store.prune(Prune { now, retention: at_once, steps: 1 }).await.unwrap().bodies, 1);
     assert!(!body_is_kept(&store, &two).await);
+    // What an operator discarded is done with as well.
+    store.discard(act_on(waiting[30].owed[0].id, now)).await.unwrap();
+    assert_eq!(store.prune(Prune { now, retention: at_once, steps: 1 }).await.unwrap().bodies, 1);
+    assert!(!body_is_kept(&store, &waiting[30]).await);
     // After a restart nobody remembers what was just settled; a pass finds it.
     store.settle(delivered(waiting[20].owed[0].id)).await.unwrap();
     drop(store);
@@ -194,6 +204,25 @@ pub async fn a_dead_delivery_keeps_all_of_its_request_for_its_time(subject: &Sub
     store.settle(dead(one.owed[0].id)).await.unwrap();
     assert_eq!(prune_with(&store, days(2), retention, 1).await.records, 1);
     assert!(!record_is_kept(&store, &one).await);
+}
+
+pub async fn what_was_replayed_is_owed_and_stays(subject: &Subject) {
+    let store = subject.open();
+    let (done, buried) = (accept(&store, "wamid.A").await, accept(&store, "wamid.B").await);
+    store.settle(delivered(done.owed[0].id)).await.unwrap();
+    store.settle(dead(buried.owed[0].id)).await.unwrap();
+    for accepted in [&done, &buried] {
+        store.replay(act_on(accepted.owed[0].id, days(2))).await.unwrap();
+    }
+    assert_eq!(prune(&store, days(400)).await, Pruned::default());
+    for accepted in [&done, &buried] {
+        assert!(record_is_kept(&store, accepted).await && body_is_kept(&store, accepted).await);
+    }
+    assert_eq!(owed(&store, "inbox").await.len(), 2);
+    // Ages count from the second end, not the first.
+    store.settle(at(days(400), delivered(done.owed[0].id))).await.unwrap();
+    assert_eq!(prune(&store, days(402)).await, Pruned::default());
+    assert_eq!(prune(&store, days(403)).await.bodies, 1);
 }
 
 pub async fn what_nobody_was_owed_goes_with_the_records(subject: &Subject) {

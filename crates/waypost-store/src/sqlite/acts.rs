@@ -149,6 +149,7 @@ impl Ledger<'_> {
             }
             self.change(step, id, after, sequence)?;
             self.tally.moved(destination, Some(state), after);
+            self.left(request, after);
             let number = sequence.first(step.at);
             let (who, note) = (&*step.who, step.note.as_deref());
             let nothing = None::<i64>;

@@ -148,10 +148,19 @@ impl Reading<'_> {
         };
         let range = self.range(filter.since, filter.until, after.map(|id| id.0), before.map(|id| id.0))?;
         let Some(range) = range else { return Ok(Found::default()) };
-        match self.candidates(filter, &states, sought.order, range)? {
-            Some(candidates) => self.look_at(candidates, &mut look, sought),
-            None => self.look_everywhere(&mut look, range, sought),
+        let mut range = range;
+        let mut found = Found::default();
+        for _ in 0..WINDOWS_MAX {
+            let Some(candidates) = self.candidates(filter, &states, sought.order, range)? else {
+                return self.look_everywhere(&mut look, range, sought);
+            };
+            found = self.look_at(candidates, &mut look, sought)?;
+            match found.next {
+                Some(next) if found.ids.is_empty() => range = sought.order.beyond(range, next),
+                _ => break,
+            }
         }
+        Ok(found)
     }
 
     fn look_at(
@@ -258,7 +267,8 @@ impl Reading<'_> {
         let mut candidates = Candidates { ids: Vec::new(), cut: None };
         let last = requests.last().copied();
         let prepared = self.conn.prepare(&format!(
-            "SELECT id FROM delivery WHERE request = ?1 AND id > ?2 AND id < ?3 ORDER BY id {} LIMIT ?4",
+            "SELECT id FROM delivery INDEXED BY delivery_request
+             WHERE request = ?1 AND id > ?2 AND id < ?3 ORDER BY id {} LIMIT ?4",
             order.sql()
         ));
         let mut deliveries_of = self.fault(prepared)?;
@@ -323,11 +333,16 @@ impl Reading<'_> {
              WHERE state = 0 AND turn > id AND destination = ?1 AND id > ?2 AND id < ?3 ORDER BY id {} LIMIT ?4",
             order.sql()
         );
+        let prepared = self.conn.prepare(&first_turns);
+        let mut first_turns = self.fault(prepared)?;
+        let prepared = self.conn.prepare(&replayed);
+        let mut replayed = self.fault(prepared)?;
         let (mut ids, mut cut) = (Vec::new(), None);
         for destination in destinations {
             // A turn that is no delivery's own number is passed over when it is looked at.
-            for sql in [&first_turns, &replayed] {
-                let found = self.column(sql, [destination, range.above, range.below, each as i64])?;
+            for statement in [&mut first_turns, &mut replayed] {
+                let parameters = [destination, range.above, range.below, each as i64];
+                let found = self.fault(numbers(statement, parameters))?;
                 cut = order.nearer(cut, full_at(&found, each));
                 ids.extend(found);
             }
@@ -376,12 +391,13 @@ impl Reading<'_> {
         match self.event_conditions(filter)? {
             None => return Ok(None),
             Some(event) if event.sql.is_empty() => {}
-            // The numbers between a request's and its deliveries' are those of its events.
+            // The numbers between a request's and its deliveries' are those of its events. Not EXISTS, which SQLite
+            // may make a join of that reads all events first.
             Some(event) => conditions.add(
                 &format!(
-                    "EXISTS (SELECT 1 FROM event e
-                             WHERE e.id >= CASE d.event WHEN 0 THEN d.request ELSE d.event END
-                               AND e.id <= CASE d.event WHEN 0 THEN d.id ELSE d.event END {})",
+                    "(SELECT 1 FROM event e
+                      WHERE e.id >= CASE d.event WHEN 0 THEN d.request ELSE d.event END
+                        AND e.id <= CASE d.event WHEN 0 THEN d.id ELSE d.event END {} LIMIT 1) = 1",
                     event.sql
                 ),
                 event.values,

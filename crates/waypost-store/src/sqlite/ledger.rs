@@ -12,7 +12,8 @@ use super::acts::Acts;
 use super::identity::Identity;
 use super::names::Numbers;
 use super::numbers::{Sequence, number_of_state, state_of_number};
-use super::prune::{self, JustSettled, Pruner, Pruning, Removed};
+use super::passes::JustSettled;
+use super::prune::Pruner;
 use super::queue::{Operation, Outcome};
 use crate::{Accept, Accepted, AttemptRecord, Covers, NewDelivery, OwedDelivery, Settled, Settlement, Turn};
 
@@ -29,8 +30,8 @@ pub(super) enum Refusal {
 pub(super) struct Ledger<'c> {
     pub(super) names: Numbers<'c>,
     dedupe_window: Duration,
-    clock: Clock,
-    pruner: Pruner<'c>,
+    pub(super) clock: Clock,
+    pub(super) pruner: Pruner<'c>,
     just_settled: Arc<JustSettled>,
     /// Requests of which a delivery was settled in the transaction at hand.
     settled: Vec<i64>,
@@ -329,40 +330,15 @@ impl<'c> Ledger<'c> {
             settled_at
         ])?;
         self.tally.moved(destination, Some(state), after);
-        if after != DeliveryState::Owed && self.just_settled.is_wanted() {
-            self.settled.push(request);
-        }
+        self.left(request, after);
         Ok(())
     }
 
-    /// Takes away as much as fits a step's time, at least one.
-    fn prune(&mut self, pruning: &Pruning, sequence: &Sequence) -> Result<prune::Stepped, Refusal> {
-        let begun = self.clock.monotonic();
-        let clock = self.clock.clone();
-        let in_time = || clock.monotonic().saturating_sub(begun) < prune::STEP_TIME_MAX;
-        let mut stepped = prune::Stepped::default();
-        for &step in &pruning.steps {
-            match self.pruner.remove(step, pruning)? {
-                Removed::Nothing => {}
-                Removed::Body => stepped.bodies += 1,
-                Removed::Record(dead) => {
-                    stepped.records += 1;
-                    dead.into_iter().for_each(|destination| self.tally.forgot_dead(destination));
-                }
-                Removed::Key => stepped.keys += 1,
-            }
-            stepped.done += 1;
-            if !in_time() {
-                break;
-            }
+    /// To be told of each delivery that changed: its request's body may be one that goes at once.
+    pub(super) fn left(&mut self, request: i64, after: DeliveryState) {
+        if after != DeliveryState::Owed && self.just_settled.is_wanted() {
+            self.settled.push(request);
         }
-        if stepped.records > 0 {
-            self.pruner.remember(sequence.last())?;
-        }
-        if pruning.pages > 0 {
-            stepped.pages = self.pruner.give_back(pruning.pages, in_time)?;
-        }
-        Ok(stepped)
     }
 
     /// Ends a delivery otherwise than by an attempt.
@@ -439,7 +415,7 @@ impl<'c> Tally<'c> {
     }
 
     /// A dead delivery's row is gone.
-    fn forgot_dead(&mut self, destination: i64) {
+    pub(super) fn forgot_dead(&mut self, destination: i64) {
         self.changes.entry(destination).or_default().1 -= 1;
     }
 

@@ -24,6 +24,7 @@ mod listing;
 mod migrate;
 mod names;
 mod numbers;
+mod passes;
 mod prune;
 mod queue;
 mod readers;
@@ -47,7 +48,7 @@ use self::checkpoint::{Checkpointer, DatabaseFile};
 use self::gauges::Gauges;
 use self::identity::Identity;
 use self::numbers::Sequence;
-use self::prune::{JustSettled, Passes};
+use self::passes::{JustSettled, Passes};
 use self::queue::{Operation, Outcome, Queue, SETTLEMENTS_MAX, Waiting};
 use self::readers::Readers;
 use self::reading::Reading;
@@ -214,7 +215,7 @@ impl SqliteStore {
         };
         passes.did(next, &steps, stepped.done);
         let undone = &steps[stepped.done..];
-        self.0.just_settled.add(prune::just_settled(undone));
+        self.0.just_settled.add(passes::just_settled(undone));
         pruned.more |= !undone.is_empty();
         // There may be room again.
         self.0.gauges.wake_checkpointer();

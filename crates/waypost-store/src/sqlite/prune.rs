@@ -8,46 +8,31 @@
 //! Ages are counted from what is written in the rows. Identifiers are never behind the time of acceptance and
 //! only narrow the search; where the clock stepped back, the search is wider by as much.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, Statement};
 use waypost_domain::{EventId, UnixMillis};
 
+use super::ledger::{Ledger, Refusal};
+use super::numbers::Sequence;
+use super::passes::{Pass, Step, Walk};
 use super::reading::Reading;
 use crate::{Prune, Retention, StoreError};
 
 /// How long the writer may take over one call, but that one step is always done.
-pub(super) const STEP_TIME_MAX: Duration = Duration::from_millis(2);
+const STEP_TIME_MAX: Duration = Duration::from_millis(2);
 /// Most rows that one call takes away, but that a request goes as a whole.
-pub(super) const STEPS_MAX: usize = 4_096;
+const STEPS_MAX: usize = 4_096;
 /// Rows that are looked at for each that may go.
 const LOOKS_PER_STEP: usize = 8;
 /// How long the outcome of an attempt that is under way may still come in for a delivery that is no longer
 /// owed: records are kept at least so long.
 const RECORDS_KEPT_MIN: Duration = Duration::from_secs(60 * 60);
-/// How often the identity keys are walked over. They lie in no order, and all of them must be looked at.
-const KEYS_WALKED_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
 /// Pages that stay in the file for what comes next, and what part of the file may.
 const FREE_PAGES_KEPT: i64 = 1_024;
 const FREE_PART_KEPT: i64 = 8;
 /// Most pages that one call gives back.
 const PAGES_GIVEN_BACK_MAX: usize = 256;
-/// Requests settled since the last call that are remembered; a pass finds the others.
-const JUST_SETTLED_MAX: usize = 16_384;
-
-/// What may go, as found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// The body of a request, which was just settled or which the walk came by.
-    Body { request: i64, walked: bool },
-    /// Everything of a request, which one walk or the other came by.
-    Record { request: i64, dead: bool },
-    /// An identity key whose event is gone.
-    Key { subject: i64, key: i64, event: i64 },
-}
-
 /// What the writer is to do.
 pub(super) struct Pruning {
     pub(super) now: UnixMillis,
@@ -75,102 +60,6 @@ pub(super) struct Found {
     pub(super) next: Option<Pass>,
     /// Those that it did not come to.
     pub(super) just_settled: Vec<i64>,
-}
-
-/// Where the walks stand.
-#[derive(Clone, Debug)]
-pub(super) struct Pass {
-    bodies: Walk,
-    dead: Walk,
-    records: Walk,
-    /// After which identity key to go on; `None` at the end.
-    keys: Option<(i64, i64)>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Walk {
-    after: i64,
-    ended: bool,
-}
-
-/// Passes, one after the other.
-#[derive(Debug, Default)]
-pub(super) struct Passes {
-    under_way: Option<Pass>,
-    keys_walked_at: Option<UnixMillis>,
-}
-
-impl Passes {
-    /// The pass that is under way, or a new one.
-    pub(super) fn pass(&mut self, now: UnixMillis) -> Pass {
-        if let Some(pass) = &self.under_way {
-            return pass.clone();
-        }
-        let walked = self.keys_walked_at.is_some_and(|at| {
-            now.0.abs_diff(at.0) < u64::try_from(KEYS_WALKED_EVERY.as_millis()).unwrap_or(u64::MAX)
-        });
-        if !walked {
-            self.keys_walked_at = Some(now);
-        }
-        let pass = Pass {
-            bodies: Walk::default(),
-            dead: Walk::default(),
-            records: Walk::default(),
-            keys: (!walked).then_some((i64::MIN, i64::MIN)),
-        };
-        self.under_way = Some(pass.clone());
-        pass
-    }
-
-    /// To be told after the writer did the first `done` of `steps`.
-    pub(super) fn did(&mut self, next: Option<Pass>, steps: &[Step], done: usize) {
-        self.under_way = next;
-        let Some(pass) = &mut self.under_way else { return };
-        // From the last to the first, so that each walk ends up before the first that was not done.
-        for step in steps.iter().skip(done).rev() {
-            let before = |request: i64| Walk { after: request - 1, ended: false };
-            match *step {
-                Step::Body { walked: false, .. } => {}
-                Step::Body { request, walked: true } => pass.bodies = before(request),
-                Step::Record { request, dead: true } => pass.dead = before(request),
-                Step::Record { request, dead: false } => pass.records = before(request),
-                Step::Key { subject, key, .. } => pass.keys = Some((subject, key.saturating_sub(1))),
-            }
-        }
-    }
-}
-
-/// Requests of which a delivery was just settled, for whoever wants bodies gone at once.
-#[derive(Debug, Default)]
-pub(super) struct JustSettled {
-    wanted: AtomicBool,
-    requests: Mutex<Vec<i64>>,
-}
-
-impl JustSettled {
-    pub(super) fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn add(&self, requests: impl IntoIterator<Item = i64>) {
-        let mut held = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = JUST_SETTLED_MAX.saturating_sub(held.len());
-        held.extend(requests.into_iter().take(room));
-    }
-
-    /// Those since the last time, if bodies are to go at once.
-    pub(super) fn take(&self, retention: &Retention) -> Vec<i64> {
-        self.wanted.store(retention.delivered_bodies.is_zero(), Ordering::Relaxed);
-        std::mem::take(&mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Which of the steps came from those.
-pub(super) fn just_settled(steps: &[Step]) -> impl Iterator<Item = i64> {
-    steps.iter().filter_map(|step| match *step {
-        Step::Body { request, walked: false } => Some(request),
-        _ => None,
-    })
 }
 
 /// How a request stands: when it came, and the last moment of what became of its deliveries.
@@ -498,5 +387,37 @@ impl<'c> Pruner<'c> {
             }
         }
         Ok(given)
+    }
+}
+
+impl Ledger<'_> {
+    /// Takes away as much as fits a step's time, at least one.
+    pub(super) fn prune(&mut self, pruning: &Pruning, sequence: &Sequence) -> Result<Stepped, Refusal> {
+        let begun = self.clock.monotonic();
+        let clock = self.clock.clone();
+        let in_time = || clock.monotonic().saturating_sub(begun) < STEP_TIME_MAX;
+        let mut stepped = Stepped::default();
+        for &step in &pruning.steps {
+            match self.pruner.remove(step, pruning)? {
+                Removed::Nothing => {}
+                Removed::Body => stepped.bodies += 1,
+                Removed::Record(dead) => {
+                    stepped.records += 1;
+                    dead.into_iter().for_each(|destination| self.tally.forgot_dead(destination));
+                }
+                Removed::Key => stepped.keys += 1,
+            }
+            stepped.done += 1;
+            if !in_time() {
+                break;
+            }
+        }
+        if stepped.records > 0 {
+            self.pruner.remember(sequence.last())?;
+        }
+        if pruning.pages > 0 {
+            stepped.pages = self.pruner.give_back(pruning.pages, in_time)?;
+        }
+        Ok(stepped)
     }
 }

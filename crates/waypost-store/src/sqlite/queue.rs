@@ -234,6 +234,8 @@ impl Operation {
 
     fn weight(&self) -> usize {
         match self {
+            // A body of thousands of events is as much work as thousands of requests.
+            Self::Accept(accept, _) => accept.events.len().max(1),
             Self::Settle(settlements) => settlements.len(),
             Self::MarkOvertaken(deliveries) => deliveries.len(),
             Self::Act(step) => step.deliveries.len(),

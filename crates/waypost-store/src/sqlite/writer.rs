@@ -17,7 +17,7 @@ use super::fault::{is_the_disks, store_error};
 use super::gauges::Gauges;
 use super::ledger::{Ledger, Refusal};
 use super::numbers::Sequence;
-use super::prune::JustSettled;
+use super::passes::JustSettled;
 use super::queue::{Outcome, Queue, Waiting};
 use crate::StoreError;
 
