@@ -126,7 +126,7 @@ impl House {
         })
     }
 
-    /// Accepts one event in each of these conversations, as one request with this body.
+    /// Accepts one event in each of these conversations ("" for none), as one request with this body.
     async fn accept(&self, body: &str, conversations: &[&str]) -> Accepted {
         let events = conversations.iter().enumerate().map(|(index, conversation)| NewEvent {
             kind: "message",
@@ -136,7 +136,7 @@ impl House {
             phone_number_id: Some("1".into()),
             display_phone_number: None,
             waba_id: None,
-            conversation: Some((*conversation).into()),
+            conversation: Some((*conversation).into()).filter(|_| !conversation.is_empty()),
             wamid: Some(format!("wamid.{body}.{index}").into()),
             key: format!("msg:1:{body}.{index}").into(),
             occurred_at: None,
@@ -155,7 +155,7 @@ impl House {
             deliveries: vec![NewDelivery {
                 destination: NAME.into(),
                 covers: Covers::Request,
-                lanes: conversations.iter().map(|conversation| Lane::of(conversation)).collect::<Lanes>(),
+                lanes: conversations.iter().filter(|c| !c.is_empty()).map(|c| Lane::of(c)).collect::<Lanes>(),
                 priority: Priority::Message,
             }],
         };
@@ -316,6 +316,42 @@ async fn an_outage_costs_probes_not_attempts_and_drains_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_poison_events_cannot_keep_a_gate_shut() {
+    let house = House::new();
+    let handle = house.start(Patience::default());
+    for number in 0..40 {
+        let body = format!("poison {number}");
+        house.script.answer(&body, 500);
+        house.accept(&body, &[body.as_str()]).await;
+    }
+    house.until("the breaker", || handle.status().down).await;
+    house.accept("good", &["good"]).await;
+    for _ in 0..20 {
+        house.advance(2 * SECOND);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    house.until("the good one", || house.script.seen().contains(&"good".to_owned())).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_dead_path_keeps_nothing_else_from_its_receiver() {
+    let house = House::new();
+    let handle = house.start(Patience::default());
+    for number in 0..20 {
+        let body = format!("gone {number}");
+        house.script.answer(&body, 404);
+        house.accept(&body, &[body.as_str()]).await;
+    }
+    for number in 0..20 {
+        house.accept(&format!("good {number}"), &["good"]).await;
+    }
+    house.until_owed(20).await;
+    assert!(!handle.status().down);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_goes_on_where_it_was_and_charges_nothing_for_the_stop() {
     let house = House::new();
     let handle = house.start(Patience::default());
@@ -406,7 +442,7 @@ async fn what_fails_for_long_and_waits_for_nobody_takes_no_place_and_comes_back_
     let handle = house.start(Patience::default());
     for number in 0..5 {
         house.script.answer(&format!("poison {number}"), 500);
-        house.accept(&format!("poison {number}"), &[]).await;
+        house.accept(&format!("poison {number}"), &[""]).await;
         house.accept(&format!("good {number}"), &["a"]).await;
     }
     house.until_owed(5).await;
