@@ -213,10 +213,14 @@ struct Desk {
     poll_at: Moment,
 }
 
-/// What to probe a destination with: by turns one that failed before, the oldest first, and one that was never
-/// tried, so that deliveries which fail for reasons of their own cannot keep the gate shut.
+/// What to probe a destination with: by turns one of the oldest, the first of those that were never tried, and the
+/// last of them, so that deliveries which fail for reasons of their own cannot keep the gate shut.
 fn probe(number: usize) -> Choice {
-    if number.is_multiple_of(2) { Choice::Oldest { skip: number / 2 } } else { Choice::Fresh }
+    match number % 3 {
+        0 => Choice::Oldest { skip: number / 3 },
+        1 => Choice::Fresh,
+        _ => Choice::Newest,
+    }
 }
 
 /// Whether a delivery waits for no other, and no other for it.

@@ -70,6 +70,8 @@ pub enum Choice {
     Any,
     /// The most urgent of those that were never tried.
     Fresh,
+    /// The last accepted among the least urgent of those that were never tried.
+    Newest,
     /// The first accepted among the most urgent few, due or not; or, letting `skip` go by, one after it.
     Oldest {
         /// How many to let go by, as far as there are others.
@@ -112,6 +114,7 @@ impl LaneScheduler {
                 (Some(fresh), Some(retry)) => fresh.min(retry).1,
                 (fresh, retry) => fresh.or(retry)?.1,
             },
+            Choice::Newest => self.fresh.last()?.1,
             Choice::Oldest { skip } => self.oldest(skip)?,
         };
         self.leave_queues(id);
