@@ -432,6 +432,44 @@ async fn through_the_admin_address_commands_need_the_token() {
 }
 
 #[tokio::test]
+async fn the_api_tells_what_is_wrong_and_what_is_doubtful_by_one_rule() {
+    let receiver = Receiver::willing().await;
+    let gateway = Setup::new().upstream(HOST, &receiver.origin(), "").start().await;
+    let token = std::fs::read_to_string(gateway.data().join("admin-token")).unwrap();
+    let call = async |method: &str, path: &str, body: &str| {
+        let head =
+            format!("{method} /api/v1/{path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}", token.trim());
+        let request = format!("{head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let answer = ask(gateway.admin(), request.as_bytes()).await;
+        let document: Value =
+            serde_json::from_str(&answer.text()).unwrap_or_else(|_| panic!("{}", answer.text()));
+        (answer.status, document)
+    };
+    for method in ["GET", "DELETE"] {
+        let (status, problem) = call(method, "upstreams/nope", "").await;
+        assert_eq!((status, &problem["code"]), (404, &"upstream_unknown".into()), "{method}");
+    }
+    for (method, path) in
+        [("PUT", "upstreams"), ("POST", "upstreams/nope"), ("DELETE", "events"), ("PATCH", "events/1")]
+    {
+        let (status, problem) = call(method, path, "").await;
+        assert_eq!((status, &problem["code"]), (405, &"method_not_allowed".into()), "{method} {path}");
+    }
+    // What is refused only once the whole list is put together leaves nothing behind.
+    assert_eq!(call("POST", "upstreams", "host = \".well-known\"").await.0, 422);
+    let (_, destinations) = call("GET", "destinations", "").await;
+    let names: Vec<_> = destinations["items"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, [HOST]);
+    let (status, added) = call("POST", "upstreams", "host = \"10.0.0.7\"").await;
+    let warnings = added["warnings"].as_array().unwrap();
+    assert_eq!((status, warnings.len()), (201, 2), "{added}");
+    assert!(warnings[1].as_str().unwrap().contains("is not a public address"), "{added}");
+    let settings = "host = \"b.example\"\nmode = \"relay\"\nfallback = \"store\"\napp_secrets = [\"s\"]";
+    let (_, added) = call("POST", "upstreams", settings).await;
+    assert_eq!((&added["warnings"], &added["fallback"]), (&serde_json::json!([]), &"store".into()));
+}
+
+#[tokio::test]
 async fn every_kind_that_can_be_triggered_is_taken_and_known() {
     let receiver = Receiver::willing().await;
     let keys = format!("app_secrets = [\"{SECRET}\"]");

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails this way")]
 
+mod acts;
 mod answers;
 mod bytes;
 mod cli;

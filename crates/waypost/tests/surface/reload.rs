@@ -171,3 +171,22 @@ async fn an_upstream_taken_off_the_list_keeps_what_it_is_owed() {
     gateway.signal(Signal::HUP);
     assert_eq!(receiver.hears(1).await[0].body, text(1));
 }
+
+#[tokio::test]
+async fn a_renewed_ca_file_is_believed_from_the_reload_on() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let receiver = Receiver::tls(new.server("receiver.example"), |_| Reply::Status(200)).await;
+    let keys = "mode = \"relay\"\nca_file = \"ca.pem\"";
+    let setup = Setup::new().upstream("receiver.example", &receiver.origin(), keys);
+    setup.home.write("ca.pem", old.pem());
+    let gateway = setup.start().await;
+    assert_eq!(status(&gateway, "receiver.example").await, 502, "signed by nobody who is believed");
+    // Nothing but the content of the file changes.
+    setup.home.write("ca.pem", new.pem());
+    gateway.signal(Signal::HUP);
+    gateway.logs("in force").await;
+    assert_eq!(status(&gateway, "receiver.example").await, 200);
+    setup.home.write("ca.pem", old.pem());
+    gateway.signal(Signal::HUP);
+    until_status(&gateway, "receiver.example", 502).await;
+}

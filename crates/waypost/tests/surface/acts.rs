@@ -1,0 +1,91 @@
+//! What operators do: hold, let go, replay, hurry, give up; each on record.
+
+use serde_json::Value;
+
+use crate::harness::*;
+
+const HOST: &str = "receiver.example";
+const TARGET: &str = "/receiver.example/webhooks/whatsapp/%2B1";
+
+async fn rows(gateway: &Gateway, arguments: &[&str]) -> Vec<Value> {
+    let ended = gateway.run(&[arguments, &["--json"]].concat()).await;
+    assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
+    ended.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_paused_destination_is_sent_nothing_until_it_is_let_go_restarts_included() {
+    let receiver = Receiver::willing().await;
+    let setup = Setup::new().upstream(HOST, &receiver.origin(), "");
+    let mut gateway = setup.start().await;
+    assert_eq!(rows(&gateway, &["pause", HOST]).await[0]["paused"], true);
+    assert_eq!(ask(gateway.http(), &signed(TARGET, &text(1))).await.status, 200);
+    gateway.kill().await;
+    let gateway = setup.start().await;
+    assert_eq!(ask(gateway.http(), &signed(TARGET, &text(2))).await.status, 200);
+    let owed = rows(&gateway, &["deliveries", "list", "--state", "owed"]).await;
+    assert_eq!(owed.len(), 2, "{owed:?}");
+    assert!(receiver.heard().is_empty());
+    assert_eq!(rows(&gateway, &["resume", HOST]).await[0]["changed"], true);
+    let heard = receiver.hears(2).await;
+    assert_eq!([&heard[0].body, &heard[1].body], [&text(1), &text(2)]);
+    assert_eq!(gateway.run(&["pause", "nobody.example"]).await.code, Some(1));
+}
+
+#[tokio::test]
+async fn the_dead_are_listed_replayed_byte_for_byte_and_given_up_on_record() {
+    let receiver = Receiver::start(|_| Reply::Status(422)).await;
+    let gateway = Setup::new().upstream(HOST, &receiver.origin(), "").start().await;
+    for sequence in 1..=2 {
+        assert_eq!(ask(gateway.http(), &signed(TARGET, &text(sequence))).await.status, 200);
+    }
+    receiver.hears(2).await;
+    let dead = eventually(10, "two dead", async || {
+        let dead = rows(&gateway, &["dead", "list", "--code", "422"]).await;
+        (dead.len() == 2).then_some(dead)
+    })
+    .await;
+    assert_eq!(dead[0]["last_code"], "receiver_refused_content");
+    let (first, second) = (dead[1]["id"].as_str().unwrap(), dead[0]["id"].as_str().unwrap());
+
+    let refused = gateway.run(&["dead", "replay"]).await;
+    assert_eq!(refused.code, Some(1), "not everything by accident: {refused:?}");
+    let plan = rows(&gateway, &["dead", "replay", "--all", "--plan"]).await;
+    assert_eq!((plan[0]["count"].as_u64(), plan[0]["plan"].as_bool()), (Some(2), Some(true)));
+    receiver.behave(|_| Reply::Status(200));
+    assert_eq!(rows(&gateway, &["dead", "replay", first]).await[0]["count"], 1);
+    let heard = receiver.hears(3).await;
+    assert_eq!(heard[2].body, heard[0].body);
+    assert_eq!(heard[2].all("x-hub-signature-256"), heard[0].all("x-hub-signature-256"));
+
+    let discarded = gateway.run(&["dead", "discard", second, "--note", "spam"]).await;
+    assert_eq!(discarded.code, Some(0), "{discarded:?}");
+    let shown = rows(&gateway, &["deliveries", "show", second]).await;
+    assert_eq!(
+        (shown[0]["state"].as_str(), shown[0]["acts"][0]["what"].as_str()),
+        (Some("discarded"), Some("discard"))
+    );
+    assert_eq!(shown[0]["acts"][0]["note"], "spam");
+    assert!(shown[0]["acts"][0]["who"].as_str().unwrap().starts_with("uid "), "{shown:?}");
+
+    let replay = rows(&gateway, &["replay", "--since", "1h", "--plan"]).await;
+    assert_eq!(replay[0]["count"], 2, "the delivered one and the discarded one");
+    assert_eq!(gateway.run(&["replay"]).await.code, Some(2), "a replay needs a bound");
+}
+
+#[tokio::test]
+async fn what_waits_for_its_time_can_be_hurried() {
+    let receiver = Receiver::start(|_| Reply::Status(500)).await;
+    let gateway = Setup::new().upstream(HOST, &receiver.origin(), "schedule = [\"6h\"]").start().await;
+    assert_eq!(ask(gateway.http(), &signed(TARGET, &text(1))).await.status, 200);
+    receiver.hears(1).await;
+    eventually(10, "a failed attempt", async || {
+        let owed = rows(&gateway, &["deliveries", "list", "--code", "receiver_failed"]).await;
+        (!owed.is_empty()).then_some(())
+    })
+    .await;
+    receiver.behave(|_| Reply::Status(200));
+    assert_eq!(rows(&gateway, &["deliveries", "retry", "--destination", HOST]).await[0]["count"], 1);
+    let heard = receiver.hears(2).await;
+    assert_eq!(heard[1].all("waypost-attempt"), ["2"]);
+}
