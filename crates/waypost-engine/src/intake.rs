@@ -124,7 +124,7 @@ impl Intake {
             if destination.is_live() {
                 self.bodies.put(accepted.request, Arc::new(content));
             }
-            destination.wake();
+            destination.owe();
         }
         self.count(&accepted);
         if tracing::enabled!(Level::DEBUG) {

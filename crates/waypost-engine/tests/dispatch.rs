@@ -161,7 +161,7 @@ impl House {
         };
         let accepted = self.store.accept(accept).await.unwrap();
         if let Some(handle) = self.dispatcher.destination(NAME) {
-            handle.wake();
+            handle.owe();
         }
         accepted
     }
@@ -355,7 +355,7 @@ async fn one_dead_path_keeps_nothing_else_from_its_receiver() {
 async fn a_restart_goes_on_where_it_was_and_charges_nothing_for_the_stop() {
     let house = House::new();
     let handle = house.start(Patience::default());
-    handle.pause(true);
+    house.dispatcher.pause(NAME, true);
     house.until("the pause", || handle.status().paused).await;
     for number in 0..5 {
         house.accept(&format!("{number}"), &["a"]).await;
@@ -488,14 +488,34 @@ async fn an_operator_discards_and_replays_and_the_lane_keeps_its_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_removed_destination_keeps_what_it_is_owed() {
+async fn a_destination_is_owed_something_from_acceptance_until_the_last_delivery() {
     let house = House::new();
     let handle = house.start(Patience::default());
-    handle.pause(true);
+    house.until("the first look", || !handle.is_owed()).await;
+    house.script.answer("late", 500);
+    house.accept("late", &["a"]).await;
+    assert!(handle.is_owed());
+    house.until("the attempt", || house.script.count() == 1).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(handle.is_owed(), "it failed, and is owed still");
+    house.script.answer("late", 200);
+    house.advance(6 * SECOND);
+    house.until("the end", || !handle.is_owed()).await;
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_destination_keeps_what_it_is_owed() {
+    let house = House::new();
+    house.start(Patience::default());
+    house.dispatcher.pause(NAME, true);
     house.accept("kept", &["a"]).await;
     house.dispatcher.remove(NAME);
     assert_eq!(house.owed().await, 1);
     house.start(Patience::default());
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    assert_eq!(house.owed().await, 1, "it is held still");
+    house.dispatcher.pause(NAME, false);
     house.until_owed(0).await;
     house.hard.cancel();
     house.stop().await;

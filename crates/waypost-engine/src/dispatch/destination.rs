@@ -1,7 +1,7 @@
 //! One destination's task: window, lanes, gates, attempts.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +62,9 @@ struct Reach {
     /// Whether what is accepted now will be attempted soon.
     live: AtomicBool,
     paused: AtomicBool,
+    /// How often something was accepted for it, and at which of those times nothing was owed any more.
+    accepted: AtomicU64,
+    clear: AtomicU64,
     /// Whether the window must be read anew: an operator has changed what is owed.
     stale: AtomicBool,
     changed: Mutex<Option<Destination>>,
@@ -98,6 +101,18 @@ impl DestinationHandle {
         self.0.wake.notify_one();
     }
 
+    /// Says that something has been accepted for it.
+    pub fn owe(&self) {
+        self.0.accepted.fetch_add(1, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Whether it may be owed something: false only once the store was found to owe it nothing since the last
+    /// acceptance.
+    pub fn is_owed(&self) -> bool {
+        self.0.accepted.load(Ordering::SeqCst) != self.0.clear.load(Ordering::SeqCst)
+    }
+
     /// Whether what is accepted now will be attempted soon: it is neither down, paused nor far behind.
     pub fn is_live(&self) -> bool {
         self.0.live.load(Ordering::Relaxed)
@@ -118,7 +133,7 @@ impl DestinationHandle {
     }
 
     /// Holds everything owed here, or lets it go.
-    pub fn pause(&self, paused: bool) {
+    pub(super) fn pause(&self, paused: bool) {
         self.0.paused.store(paused, Ordering::Relaxed);
         self.wake();
     }
@@ -171,6 +186,8 @@ pub(super) fn new(
         ended: CancellationToken::new(),
         live: AtomicBool::new(true),
         paused: AtomicBool::new(false),
+        accepted: AtomicU64::new(1),
+        clear: AtomicU64::new(0),
         stale: AtomicBool::new(false),
         changed: Mutex::new(None),
         status: Mutex::new(status),
@@ -201,6 +218,8 @@ struct Desk {
     tasks: HashMap<task::Id, DeliveryId>,
     /// Everything owed up to here has been read.
     cursor: Option<Turn>,
+    /// How much had been accepted when the store was last asked.
+    asked_at: u64,
     /// Whether the store may owe more beyond the cursor.
     behind: bool,
     /// When the store must be asked for what was parked: deliveries before the cursor that wait for nobody and are
@@ -254,6 +273,7 @@ impl Desk {
             attempts: JoinSet::new(),
             tasks: HashMap::new(),
             cursor: None,
+            asked_at: 0,
             behind: true,
             parked_until: None,
             last_failure: None,
@@ -329,6 +349,7 @@ impl Desk {
             return true;
         }
         let limit = PAGE.min(limits::LANE_WINDOW_MAX.saturating_sub(self.lanes.len()));
+        self.asked_at = self.handle.0.accepted.load(Ordering::SeqCst);
         let page = OwedPage { destination: self.destination.name.clone(), after: self.cursor, limit };
         match self.environment.store.owed(page).await {
             Ok(page) => {
@@ -621,6 +642,9 @@ impl Desk {
             window: self.lanes.len(),
             last_failure: self.last_failure,
         };
+        if !self.behind && self.held.is_empty() && self.parked_until.is_none() {
+            self.handle.0.clear.store(self.asked_at, Ordering::SeqCst);
+        }
         let live = !down && !status.paused && self.has_room();
         self.handle.0.live.store(live, Ordering::Relaxed);
         self.environment.metrics.in_flight.get_or_create(&self.label).set(status.in_flight as i64);

@@ -11,7 +11,7 @@ mod attempt;
 mod destination;
 mod lanes;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -79,6 +79,8 @@ struct Shared {
     /// Destinations that were removed and may still have attempts under way.
     leaving: Mutex<HashMap<Arc<str>, DestinationHandle>>,
     tasks: TaskTracker,
+    /// Destinations that operators hold, put or not.
+    held: Mutex<HashSet<Arc<str>>>,
     /// Cancelled when a destination's task dies of a defect.
     died: CancellationToken,
     soft: CancellationToken,
@@ -106,6 +108,7 @@ impl Dispatcher {
             running,
             leaving,
             tasks,
+            held: Mutex::default(),
             died: CancellationToken::new(),
             soft,
             hard,
@@ -122,6 +125,7 @@ impl Dispatcher {
         let shared = &self.0;
         let name = destination.name.clone();
         let (handle, task) = destination::new(destination, self.environment());
+        handle.pause(lock(&shared.held).contains(&name));
         let former = lock(&shared.leaving).remove(&name);
         running.insert(name, handle.clone());
         drop(running);
@@ -136,6 +140,20 @@ impl Dispatcher {
             alarm.disarm();
         });
         handle
+    }
+
+    /// Holds everything owed to a destination, or lets it go; one that is not there yet is held once it is put.
+    pub fn pause(&self, name: &str, paused: bool) {
+        let mut held = lock(&self.0.held);
+        if paused {
+            held.insert(name.into());
+        } else {
+            held.remove(name);
+        }
+        drop(held);
+        if let Some(handle) = self.destination(name) {
+            handle.pause(paused);
+        }
     }
 
     /// Stops attempts at a destination. What it is owed stays in the store, and goes on when it is put
