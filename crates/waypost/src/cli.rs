@@ -48,6 +48,35 @@ pub(crate) enum Command {
     /// What came in, and what became of it
     #[command(subcommand)]
     Events(EventsCommand),
+    /// What is owed to whom, and how it stands
+    #[command(subcommand)]
+    Deliveries(DeliveriesCommand),
+    /// Deliveries that are not tried again by themselves
+    #[command(subcommand)]
+    Dead(DeadCommand),
+    /// Deliver again what had ended, in bulk
+    #[command(
+        after_help = "Example:\n  waypost replay --since 2h --destination chatwoot.example.com --plan\n  waypost replay --since 2h --destination chatwoot.example.com"
+    )]
+    Replay(ReplayArguments),
+    /// Hold everything owed to a destination
+    #[command(after_help = "Example:\n  waypost pause chatwoot.example.com")]
+    Pause {
+        /// Its name
+        destination: String,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let go what was held
+    #[command(after_help = "Example:\n  waypost resume chatwoot.example.com")]
+    Resume {
+        /// Its name
+        destination: String,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Send a signed synthetic webhook
     #[command(
         after_help = "Example:\n  waypost trigger text --to http://127.0.0.1:8080/chatwoot.example.com/webhooks/whatsapp/%2B15551234567 --secret env:META_APP_SECRET\n  waypost trigger status.read --count 100 --rate 20 --to URL\n  waypost trigger text --print\n  waypost trigger --list"
@@ -217,6 +246,146 @@ pub(crate) struct EventsListArguments {
     #[arg(long, value_name = "ID")]
     pub(crate) after: Option<String>,
     /// Print one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum DeliveriesCommand {
+    /// List deliveries, the newest first
+    #[command(
+        after_help = "Example:\n  waypost deliveries list --state owed --destination chatwoot.example.com"
+    )]
+    List {
+        #[command(flatten)]
+        filters: Box<DeliveryFilters>,
+        /// Print one object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one delivery with its attempts and what operators did
+    #[command(after_help = "Example:\n  waypost deliveries show dlv_0hq3v8m2k4s7c")]
+    Show {
+        /// Its identifier
+        id: String,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try owed deliveries now, without waiting for their time
+    #[command(
+        after_help = "Example:\n  waypost deliveries retry dlv_0hq3v8m2k4s7c\n  waypost deliveries retry --destination chatwoot.example.com"
+    )]
+    Retry(ActArguments),
+    /// Give deliveries up for good, on record
+    #[command(after_help = "Example:\n  waypost deliveries discard dlv_0hq3v8m2k4s7c --note 'spam'")]
+    Discard(ActArguments),
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum DeadCommand {
+    /// List dead deliveries, the newest first
+    #[command(after_help = "Example:\n  waypost dead list --code 422")]
+    List {
+        #[command(flatten)]
+        filters: Box<DeliveryFilters>,
+        /// Print one object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one with its attempts and what operators did
+    #[command(after_help = "Example:\n  waypost dead show dlv_0hq3v8m2k4s7c")]
+    Show {
+        /// Its identifier
+        id: String,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Owe dead deliveries again, with a schedule that starts anew
+    #[command(
+        after_help = "Example:\n  waypost dead replay dlv_0hq3v8m2k4s7c\n  waypost dead replay --destination chatwoot.example.com --since 1d\n  waypost dead replay --all --plan"
+    )]
+    Replay(ActArguments),
+    /// Give dead deliveries up for good, on record
+    #[command(after_help = "Example:\n  waypost dead discard --code 413 --since 7d")]
+    Discard(ActArguments),
+}
+
+/// Which deliveries are meant. Conditions that are given must all hold.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct DeliveryFilters {
+    /// In this state: owed, sending, delivered, dead or discarded
+    #[arg(long, value_name = "STATE")]
+    pub(crate) state: Option<String>,
+    /// Of this source
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// To this destination
+    #[arg(long, value_name = "NAME")]
+    pub(crate) destination: Option<String>,
+    /// Of this conversation
+    #[arg(long, value_name = "KEY")]
+    pub(crate) conversation: Option<String>,
+    /// Of this message
+    #[arg(long, value_name = "WAMID")]
+    pub(crate) wamid: Option<String>,
+    /// Of this number: its id at Meta, or as people write it
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) number: Option<String>,
+    /// Whose last attempt ended with this error code or HTTP status
+    #[arg(long, value_name = "CODE")]
+    pub(crate) code: Option<String>,
+    /// That were overtaken in their conversation
+    #[arg(long)]
+    pub(crate) overtaken: bool,
+    /// Received at this time or later: 2026-11-21T08:00:00Z, or as long ago as 2h
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Received before this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// At most so many, in a list
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+    /// Only what comes after this delivery in the list
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<String>,
+}
+
+/// An act on one delivery, or on all that filters admit.
+#[derive(Args, Debug)]
+pub(crate) struct ActArguments {
+    /// One delivery; without it, all that the filters admit
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) filters: Box<DeliveryFilters>,
+    /// Every one there is
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only count
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// A word for the record
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) note: Option<String>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("bounds").required(true).args(["since"]))]
+pub(crate) struct ReplayArguments {
+    #[command(flatten)]
+    pub(crate) filters: Box<DeliveryFilters>,
+    /// Only count
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// A word for the record
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) note: Option<String>,
+    /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use prometheus_client::registry::Registry;
@@ -16,14 +17,14 @@ use waypost_edge::{ConnectionInfo, ConnectionLimits, Edge, Listener, ServerTls, 
 use waypost_engine::dispatch::Dispatcher;
 use waypost_engine::intake::Intake;
 use waypost_engine::metrics::Metrics;
-use waypost_store::{Store, StoreOptions};
+use waypost_store::{FREE_BYTES_MIN, Retention, Store, StoreOptions};
 
 use crate::admin::{self, Admin, AdminToken, MetricsPage};
 use crate::config::{Config, Fingerprint, Inputs};
 use crate::lifecycle::{Lifecycle, WATCH_EVERY};
 use crate::public::Public;
 use crate::upstreams::Upstreams;
-use crate::{config, redirect, socket, terminal};
+use crate::{config, redirect, retention, socket, terminal};
 
 /// A gateway, ready to serve.
 pub(crate) struct Gateway {
@@ -94,6 +95,11 @@ impl Gateway {
             lifecycle.hard(),
         );
         let intake = Intake::new(store.clone(), &dispatcher, clock.clone(), metrics);
+        // Known before anything is put, lest it begin.
+        for paused in store.paused().await.context("cannot read which destinations are paused")? {
+            tracing::warn!(destination = %paused.destination, who = %paused.who, "destination is paused");
+            dispatcher.pause(&paused.destination, true);
+        }
         let configured = config.upstreams.clone();
         let upstreams =
             Arc::new(Upstreams::new(configured, dispatcher.clone(), store.clone(), clock.clone()).await?);
@@ -200,8 +206,19 @@ impl Gateway {
             tokio::select! {
                 () = soft.cancelled() => {}
                 () = hard.cancelled() => {}
+                () = dispatcher.died() => return,
             }
             dispatcher.stopped().await;
+        });
+        let (soft, pruning) = (
+            lifecycle.soft(),
+            retention::prune(admin.store.clone(), admin.clock.clone(), retention_of(&self.config)),
+        );
+        lifecycle.spawn("retention", async move {
+            tokio::select! {
+                () = soft.cancelled() => {}
+                () = pruning => {}
+            }
         });
         let watch = Watch {
             config: self.config,
@@ -252,6 +269,9 @@ impl Reload {
     }
 }
 
+/// How long changed files must stay as they are: an editor or a copy may be half-way.
+const SETTLE_TIME: Duration = Duration::from_millis(700);
+
 /// Watches the configuration's files and takes changes over, whole or not at all.
 struct Watch {
     config: Config,
@@ -271,15 +291,25 @@ impl Watch {
                     self.reload().await;
                 }
                 () = tokio::time::sleep(WATCH_EVERY) => {
-                    let before = self.fingerprint.clone();
-                    let changed = tokio::task::spawn_blocking(move || before.renewed() != before).await;
-                    if changed.unwrap_or(false) {
+                    if self.has_settled_anew().await {
                         tracing::info!("the configuration's files have changed; reloading");
                         self.reload().await;
                     }
                 }
             }
         }
+    }
+
+    /// Whether the files have changed, and are no longer being written: two looks agree.
+    async fn has_settled_anew(&self) -> bool {
+        let before = self.fingerprint.clone();
+        let look = |at: Fingerprint| tokio::task::spawn_blocking(move || at.renewed());
+        let Ok(first) = look(before.clone()).await else { return false };
+        if first == before {
+            return false;
+        }
+        tokio::time::sleep(SETTLE_TIME).await;
+        look(before).await.is_ok_and(|second| second == first)
     }
 
     async fn reload(&mut self) {
@@ -294,10 +324,7 @@ impl Watch {
             }
         };
         self.fingerprint = loaded.fingerprint;
-        let mut restart = config::restart_needed(&self.config, &loaded.config);
-        if self.config.tls != loaded.config.tls {
-            restart.push("tls");
-        }
+        let restart = config::restart_needed(&self.config, &loaded.config);
         if !restart.is_empty() {
             tracing::error!(keys = ?restart, "the new configuration changes what only a restart can; the former one goes on");
             return;
@@ -328,19 +355,32 @@ impl Watch {
 }
 
 async fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<Store> {
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
     let options = StoreOptions {
         path: config.storage.path.clone(),
         readers: 2,
         queue_max: limits::WRITER_QUEUE_MAX,
         queue_bytes_max: limits::WRITER_QUEUE_BYTES_MAX,
         dedupe_window: limits::DEDUPE_WINDOW,
-        bytes_max: None,
-        free_bytes_min: waypost_store::FREE_BYTES_MIN,
+        bytes_max: config.storage.bytes_max,
+        free_bytes_min: config.storage.free_bytes_min.unwrap_or_else(|| free_bytes_min(&config.data_dir)),
     };
-    std::fs::create_dir_all(&config.data_dir)
-        .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
     let clock = clock.clone();
     Ok(tokio::task::spawn_blocking(move || Store::open(options, clock)).await??)
+}
+
+fn retention_of(config: &Config) -> Retention {
+    let config::Retention { delivered_bodies, records, dead } = config.retention;
+    Retention { delivered_bodies, records, dead, ..Retention::default() }
+}
+
+/// What is to stay free on the data directory's disk: the store's own wish, but no more than a fiftieth of a small
+/// disk.
+fn free_bytes_min(directory: &std::path::Path) -> u64 {
+    let disk =
+        rustix::fs::statvfs(directory).map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+    FREE_BYTES_MIN.min(disk / 50)
 }
 
 fn body_reader(config: &Config) -> BodyReader {

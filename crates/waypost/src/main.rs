@@ -14,6 +14,7 @@ mod logging;
 mod public;
 mod redirect;
 mod rendering;
+mod retention;
 mod socket;
 mod synthetic;
 mod terminal;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, request};
+use http::{HeaderValue, Method, Request, Response, request};
 use hyper::body::Incoming;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -14,12 +14,13 @@ use prometheus_client::registry::Registry;
 use waypost_edge::admission::admit;
 use waypost_edge::body::BodyReader;
 use waypost_edge::forwarded::{relayed_headers, stored_headers};
-use waypost_edge::relay::relay;
+use waypost_edge::relay::{Relayed, relay};
 use waypost_edge::{Body, ConnectionInfo, Refusal};
 use waypost_engine::intake::{Arrival, Intake, Proved, prove};
+use waypost_outbound::Call;
 use waypost_whatsapp::{HandshakeAnswer, SignatureError};
 
-use crate::config::Mode;
+use crate::config::{Fallback, Mode};
 use crate::upstreams::{Upstream, Upstreams};
 
 const SIGNATURE: &str = "x-hub-signature-256";
@@ -83,7 +84,11 @@ impl Public {
             (admitted.upstream().clone(), admitted.into_path_and_query())
         };
         if head.method == Method::GET {
-            return Ok(self.get(&upstream, head.headers, target, caller).await);
+            if !upstream.verify_tokens.is_empty() {
+                return Ok(("handshake", handshake(&upstream, &target)));
+            }
+            let call = onward(&upstream, head, target, Bytes::new(), caller);
+            return Ok(("relay", answered(&upstream, relay(&upstream.endpoint, call).await)));
         }
         let body = self.bodies.read(&head.headers, body).await?;
         let (bytes, _share) = body.into_parts();
@@ -100,27 +105,37 @@ impl Public {
                 self.store(&upstream, &head, target, proved, caller).await?;
                 Ok(("store", Response::new(Body::empty())))
             }
+            Mode::Relay if upstream.settings.fallback == Fallback::Store => {
+                self.relay_or_store(&upstream, head, target, proved, caller).await
+            }
             Mode::Relay => {
-                let headers = relayed_headers(head.headers, caller);
-                Ok(("relay", pass_on(&upstream, Method::POST, target, headers, proved.into_body()).await))
+                let call = onward(&upstream, head, target, proved.into_body(), caller);
+                Ok(("relay", answered(&upstream, relay(&upstream.endpoint, call).await)))
             }
         }
     }
 
-    async fn get(
+    /// Passes a call on; where the receiver cannot take it, keeps it and answers 200. While the receiver is owed
+    /// something, everything is kept, so that nothing passes what waits.
+    async fn relay_or_store(
         &self,
         upstream: &Upstream,
-        headers: HeaderMap,
+        head: request::Parts,
         target: PathAndQuery,
+        proved: Proved,
         caller: &ConnectionInfo,
-    ) -> (&'static str, Response<Body>) {
-        if upstream.verify_tokens.is_empty() {
-            let headers = relayed_headers(headers, caller);
-            return ("relay", pass_on(upstream, Method::GET, target, headers, Bytes::new()).await);
+    ) -> Result<(&'static str, Response<Body>), Refusal> {
+        if !upstream.destination.is_owed() {
+            let call = onward(upstream, head.clone(), target.clone(), proved.body().clone(), caller);
+            let relayed = relay(&upstream.endpoint, call).await;
+            if relayed.failure.is_none() && !relayed.response.status().is_server_error() {
+                return Ok(("relay", relayed.response));
+            }
+            let code = relayed.failure.map_or("receiver_failed", |(failure, _)| failure.code());
+            tracing::warn!(upstream = %upstream.name, code, "not relayed; kept for later");
         }
-        let query = target.query().unwrap_or_default();
-        let answer = waypost_whatsapp::answer(query.as_bytes(), &upstream.verify_tokens);
-        ("handshake", handshake(answer))
+        self.store(upstream, &head, target, proved, caller).await?;
+        Ok(("store", Response::new(Body::empty())))
     }
 
     async fn store(
@@ -145,15 +160,25 @@ impl Public {
     }
 }
 
-async fn pass_on(
+/// The call that a request becomes: the same bytes, to its receiver.
+fn onward(
     upstream: &Upstream,
-    method: Method,
+    head: request::Parts,
     target: PathAndQuery,
-    headers: HeaderMap,
     body: Bytes,
-) -> Response<Body> {
-    let deadline = upstream.settings.delivery.timeout;
-    let relayed = relay(&upstream.endpoint, method, target, headers, body, deadline).await;
+    caller: &ConnectionInfo,
+) -> Call {
+    Call {
+        method: head.method,
+        path_and_query: target,
+        headers: relayed_headers(head.headers, caller),
+        body,
+        deadline: upstream.settings.delivery.timeout,
+    }
+}
+
+/// What a relayed request was answered; why there was no answer of the receiver's is logged.
+fn answered(upstream: &Upstream, relayed: Relayed) -> Response<Body> {
     if let Some((failure, detail)) = relayed.failure {
         tracing::warn!(upstream = %upstream.name, code = failure.code(), detail, "not relayed");
     }
@@ -161,8 +186,9 @@ async fn pass_on(
 }
 
 /// The handshake's answer: the challenge as plain text, or why not.
-fn handshake(answer: HandshakeAnswer) -> Response<Body> {
-    let challenge = match answer {
+fn handshake(upstream: &Upstream, target: &PathAndQuery) -> Response<Body> {
+    let query = target.query().unwrap_or_default();
+    let challenge = match waypost_whatsapp::answer(query.as_bytes(), &upstream.verify_tokens) {
         HandshakeAnswer::Challenge(challenge) => challenge,
         HandshakeAnswer::WrongToken => return Refusal::TokenWrong.response(),
         HandshakeAnswer::Malformed => return Refusal::HandshakeMalformed.response(),

@@ -3,7 +3,6 @@
 //! A change builds everything new before it shows anything of it, then swaps the table in one step;
 //! what did not change keeps its connections. Reading the table takes no lock.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -14,11 +13,11 @@ use waypost_edge::admission::Table;
 use waypost_engine::dispatch::{Destination, DestinationHandle, Dispatcher, Patience};
 use waypost_engine::gate::Rate;
 use waypost_engine::sender::HttpSender;
-use waypost_outbound::{Endpoint, EndpointConfig, Outbound, OutboundConfig, read_ca_file};
+use waypost_outbound::{Endpoint, EndpointConfig, Outbound, OutboundConfig};
 use waypost_store::{Store, UpstreamRecord};
 use waypost_whatsapp::{AppSecret, AppSecrets, VerifyToken};
 
-use crate::config;
+use crate::config::{self, Finding};
 
 /// One upstream at work.
 pub(crate) struct Upstream {
@@ -131,50 +130,65 @@ impl Upstreams {
     pub(crate) async fn configure(&self, configured: Vec<config::Upstream>) -> anyhow::Result<()> {
         let mut current = self.configured.lock().await;
         let made = self.store.upstreams().await.context("cannot read the upstreams made at run time")?;
-        self.show(&configured, made)?;
+        self.swap(self.build(&configured, made)?)?;
         *current = configured;
         Ok(())
     }
 
     /// Adds an upstream at run time. `settings` is kept and read as the configuration's `[[upstream]]` is.
-    pub(crate) async fn add(&self, settings: String) -> Result<Arc<Upstream>, ChangeError> {
+    /// Answers with it and with what of it is probably not meant.
+    ///
+    /// # Errors
+    ///
+    /// When it is wrong, is there already or cannot be kept: then nothing has changed.
+    pub(crate) async fn add(&self, settings: String) -> Result<(Arc<Upstream>, Vec<Finding>), ChangeError> {
         let configured = self.configured.lock().await;
-        let upstream = config::upstream_of_settings(&settings).map_err(ChangeError::Wrong)?;
+        let (upstream, warnings) = config::upstream_of_settings(&settings).map_err(ChangeError::Wrong)?;
         let host = upstream.host.to_string();
         if self.find(&host).is_some() {
             return Err(ChangeError::Exists(host));
         }
         let record = UpstreamRecord { host: host.clone(), settings, created_at: self.clock.wall() };
         let mut made = self.store.upstreams().await.map_err(failed)?;
+        // One that was made before and could not be set up since is replaced.
+        made.retain(|other| other.host != host);
         made.push(record.clone());
         // It is built before it is kept, so that what is kept can be built again.
         let next = self.build(&configured, made).map_err(|error| ChangeError::Wrong(format!("{error:#}")))?;
         self.store.upstream_put(record).await.map_err(failed)?;
-        self.swap(next);
-        self.find(&host).ok_or(ChangeError::Unknown(host))
+        self.swap(next).map_err(ChangeError::Failed)?;
+        Ok((self.find(&host).ok_or(ChangeError::Unknown(host))?, warnings))
     }
 
-    /// Removes an upstream that was made at run time. What it is owed is kept.
+    /// Removes an upstream that was made at run time, one that cannot be set up too. What it is owed is kept.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such upstream, it is the configuration's or the store fails: then nothing has changed.
     pub(crate) async fn remove(&self, host: &str) -> Result<(), ChangeError> {
         let configured = self.configured.lock().await;
         let host = host.to_ascii_lowercase();
-        match self.find(&host).map(|upstream| upstream.provision) {
-            None => return Err(ChangeError::Unknown(host)),
-            Some(Provision::Configuration) => return Err(ChangeError::Configured(host)),
-            Some(Provision::Store) => {}
+        if configured.iter().any(|upstream| upstream.host.as_str() == host) {
+            return Err(ChangeError::Configured(host));
         }
+        let mut made = self.store.upstreams().await.map_err(failed)?;
+        if !made.iter().any(|record| record.host == host) {
+            return Err(ChangeError::Unknown(host));
+        }
+        made.retain(|record| record.host != host);
+        let next = self.build(&configured, made).map_err(ChangeError::Failed)?;
         self.store.upstream_delete(&host).await.map_err(failed)?;
-        let made = self.store.upstreams().await.map_err(failed)?;
-        self.show(&configured, made).map_err(ChangeError::Failed)
+        self.swap(next).map_err(ChangeError::Failed)
     }
 
-    fn show(&self, configured: &[config::Upstream], made: Vec<UpstreamRecord>) -> anyhow::Result<()> {
-        let next = self.build(configured, made)?;
-        self.swap(next);
-        Ok(())
-    }
-
-    fn swap(&self, next: Table<Upstream>) {
+    /// Shows what was built: the destinations first, so that whatever the new table takes has one.
+    fn swap(&self, next: Vec<Prepared>) -> anyhow::Result<()> {
+        let rows = next.into_iter().map(|prepared| {
+            let upstream = prepared.begin(&self.dispatcher);
+            (upstream.settings.host.clone(), upstream.settings.paths.clone(), Arc::new(upstream))
+        });
+        // The same rows made a table once already.
+        let next = Table::new(rows).context(INCONSISTENT)?;
         let former = self.table.swap(Arc::new(next));
         for upstream in former.payloads() {
             if self.find(&upstream.name).is_none() {
@@ -182,13 +196,15 @@ impl Upstreams {
                 tracing::info!(upstream = %upstream.name, "upstream removed");
             }
         }
+        Ok(())
     }
 
+    /// Everything that these upstreams need, none of it at work yet.
     fn build(
         &self,
         configured: &[config::Upstream],
         made: Vec<UpstreamRecord>,
-    ) -> anyhow::Result<Table<Upstream>> {
+    ) -> anyhow::Result<Vec<Prepared>> {
         let mut wanted: Vec<(config::Upstream, Provision)> =
             configured.iter().map(|upstream| (upstream.clone(), Provision::Configuration)).collect();
         for record in made {
@@ -196,7 +212,7 @@ impl Upstreams {
                 continue;
             }
             match config::upstream_of_settings(&record.settings) {
-                Ok(upstream) => wanted.push((upstream, Provision::Store)),
+                Ok((upstream, _)) => wanted.push((upstream, Provision::Store)),
                 // One that was good when it was made (its secret's variable is gone, say) must not keep
                 // the others from being served.
                 Err(error) => {
@@ -204,32 +220,36 @@ impl Upstreams {
                 }
             }
         }
-        let current = self.table();
-        let former: HashMap<&str, &Arc<Upstream>> = current.payloads().map(|u| (&*u.name, u)).collect();
-        let mut rows = Vec::with_capacity(wanted.len());
-        let mut endpoints = Vec::with_capacity(wanted.len());
-        for (settings, provision) in wanted {
-            let same = former.get(settings.host.as_str()).filter(|former| former.settings == settings);
-            let endpoint = match same {
-                Some(former) => former.endpoint.clone(),
-                None => self.endpoint(&settings).with_context(|| format!("upstream {}", settings.host))?,
-            };
-            endpoints.push((settings, provision, endpoint));
-        }
-        // Nothing can fail from here on.
-        for (settings, provision, endpoint) in endpoints {
-            let paths = settings.paths.clone();
-            let upstream = self.begin(settings, provision, endpoint)?;
-            rows.push((upstream.settings.host.clone(), paths, Arc::new(upstream)));
-        }
-        Table::new(rows).context("the allow-list is not consistent")
+        let next: Vec<Prepared> = wanted
+            .into_iter()
+            .map(|(settings, provision)| {
+                let host = settings.host.clone();
+                self.prepare(settings, provision).with_context(|| format!("upstream {host}"))
+            })
+            .collect::<Result<_, _>>()?;
+        let rows = next
+            .iter()
+            .map(|Prepared { settings, .. }| (settings.host.clone(), settings.paths.clone(), Arc::new(())));
+        Table::new(rows).context(INCONSISTENT)?;
+        Ok(next)
+    }
+
+    fn prepare(&self, settings: config::Upstream, provision: Provision) -> anyhow::Result<Prepared> {
+        let former = self.find(settings.host.as_str());
+        let endpoint = match former.filter(|former| former.settings == settings) {
+            Some(same) => same.endpoint.clone(),
+            None => self.endpoint(&settings)?,
+        };
+        let secrets =
+            settings.app_secrets.iter().map(|secret| AppSecret::new(secret.label(), secret.expose()));
+        let secrets = AppSecrets::new(secrets.collect::<Result<_, _>>()?);
+        let verify_tokens =
+            settings.verify_tokens.iter().filter_map(|token| VerifyToken::new(token.expose())).collect();
+        Ok(Prepared { settings, provision, endpoint, secrets, verify_tokens })
     }
 
     fn endpoint(&self, settings: &config::Upstream) -> anyhow::Result<Endpoint> {
-        let extra_roots = match &settings.ca_file {
-            Some(path) => read_ca_file(path)?,
-            None => Vec::new(),
-        };
+        let extra_roots = settings.ca_file.as_ref().map(|file| file.roots.clone()).unwrap_or_default();
         Ok(self.outbound.endpoint(EndpointConfig {
             origin: settings.origin.clone(),
             host: settings.host.to_string(),
@@ -238,21 +258,24 @@ impl Upstreams {
             connect_timeout: settings.delivery.connect_timeout,
         })?)
     }
+}
 
-    fn begin(
-        &self,
-        settings: config::Upstream,
-        provision: Provision,
-        endpoint: Endpoint,
-    ) -> anyhow::Result<Upstream> {
+/// An upstream before it is at work.
+struct Prepared {
+    settings: config::Upstream,
+    provision: Provision,
+    endpoint: Endpoint,
+    secrets: Option<AppSecrets>,
+    verify_tokens: Vec<VerifyToken>,
+}
+
+impl Prepared {
+    /// Puts it to work.
+    fn begin(self, dispatcher: &Dispatcher) -> Upstream {
+        let Self { settings, provision, endpoint, secrets, verify_tokens } = self;
         let name: Arc<str> = settings.host.as_str().into();
-        let secrets =
-            settings.app_secrets.iter().map(|secret| AppSecret::new(secret.label(), secret.expose()));
-        let secrets = AppSecrets::new(secrets.collect::<Result<_, _>>()?);
-        let verify_tokens =
-            settings.verify_tokens.iter().filter_map(|token| VerifyToken::new(token.expose())).collect();
         let delivery = &settings.delivery;
-        let destination = self.dispatcher.put(Destination {
+        let destination = dispatcher.put(Destination {
             name: name.clone(),
             sender: Arc::new(HttpSender::new(endpoint.clone(), delivery.timeout)),
             schedule: delivery.schedule.clone(),
@@ -265,9 +288,11 @@ impl Upstreams {
             concurrency_max: delivery.concurrency_max,
             rate_max: delivery.rate_max.map(|rate| Rate { attempts: rate.attempts, per: rate.per }),
         });
-        Ok(Upstream { settings, provision, name, endpoint, secrets, verify_tokens, destination })
+        Upstream { settings, provision, name, endpoint, secrets, verify_tokens, destination }
     }
 }
+
+const INCONSISTENT: &str = "the allow-list is not consistent";
 
 fn failed(error: waypost_store::StoreError) -> ChangeError {
     ChangeError::Failed(error.into())

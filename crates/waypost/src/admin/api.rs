@@ -14,9 +14,9 @@ use waypost_store::{DeliveryRecord, EventFilter, EventRecord, Page};
 
 use super::Admin;
 use super::problem::Problem;
-use crate::config::Mode;
+use crate::config::{Fallback, Finding, Mode};
 use crate::rendering::{AttemptView, EventView, RequestView, digits, moment, time};
-use crate::upstreams::Upstream;
+use crate::upstreams::{ChangeError, Upstream};
 
 /// Events listed where nobody says how many.
 const LIMIT: usize = 50;
@@ -32,6 +32,7 @@ pub(super) fn routes(admin: Arc<Admin>) -> Router {
         .route("/api/v1/upstreams/{host}", get(upstream).delete(remove_upstream))
         .route("/api/v1/events", get(events))
         .route("/api/v1/events/{id}", get(event))
+        .method_not_allowed_fallback(method_not_allowed)
         .with_state(admin)
 }
 
@@ -41,15 +42,20 @@ async fn upstreams(State(admin): Shown) -> Json<Value> {
 }
 
 async fn upstream(State(admin): Shown, Path(host): Path<String>) -> Result<Json<Value>, Problem> {
-    let upstream = admin.upstreams.find(&host.to_ascii_lowercase());
-    let upstream = upstream.ok_or_else(|| Problem::unknown(format!("`{host}` is not on the allow-list")))?;
+    let host = host.to_ascii_lowercase();
+    let upstream = admin.upstreams.find(&host).ok_or(ChangeError::Unknown(host))?;
     Ok(Json(upstream_view(&upstream)))
 }
 
 async fn add_upstream(State(admin): Shown, settings: String) -> Result<Response, Problem> {
-    let upstream = admin.upstreams.add(settings).await?;
+    let (upstream, warnings) = admin.upstreams.add(settings).await?;
     tracing::info!(upstream = %upstream.name, "upstream added");
-    Ok((StatusCode::CREATED, Json(upstream_view(&upstream))).into_response())
+    for warning in &warnings {
+        tracing::warn!(upstream = %upstream.name, "{warning}");
+    }
+    let mut view = upstream_view(&upstream);
+    view["warnings"] = warnings.iter().map(Finding::to_string).collect();
+    Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
 async fn remove_upstream(State(admin): Shown, Path(host): Path<String>) -> Result<Json<Value>, Problem> {
@@ -64,6 +70,7 @@ fn upstream_view(upstream: &Upstream) -> Value {
     json!({
         "host": settings.host.as_str(),
         "mode": mode(settings.mode),
+        "fallback": fallback(settings.fallback),
         "origin": settings.origin.to_string(),
         "paths": settings.paths,
         "app_secrets": settings.app_secrets.len(),
@@ -83,6 +90,22 @@ fn mode(mode: Mode) -> &'static str {
         Mode::Store => "store",
         Mode::Relay => "relay",
     }
+}
+
+fn fallback(fallback: Fallback) -> &'static str {
+    match fallback {
+        Fallback::None => "none",
+        Fallback::Store => "store",
+    }
+}
+
+/// The answer to a method that an address does not know; the `Allow` header names those it does.
+pub(super) async fn method_not_allowed() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this address does not take that method; the Allow header names those it takes",
+    )
 }
 
 /// The filters of a list, as they stand in a query.

@@ -5,9 +5,9 @@
 //! the server keeps in `DIR/admin-token`; through the socket, which only its owner can open, it wants none.
 
 mod api;
-mod operate;
 mod health;
 mod metrics;
+mod operate;
 mod problem;
 mod token;
 mod who;
@@ -65,6 +65,7 @@ fn open(admin: Arc<Admin>) -> Router {
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::page))
         .fallback(problem::not_found)
+        .method_not_allowed_fallback(api::method_not_allowed)
         .with_state(admin)
 }
 

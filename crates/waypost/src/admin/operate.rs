@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use waypost_domain::{DeliveryId, UnixMillis};
 use waypost_store::{
-    ActKind, ActOn, ActOutcome, ActPage, ActRecord, ActSubject, DeliveryDetail, DeliveryFilter, DeliveryPage, Pause,
-    Selection, StoreError,
+    ActKind, ActOn, ActOutcome, ActPage, ActRecord, ActSubject, DeliveryDetail, DeliveryFilter, DeliveryPage,
+    Pause, Selection, StoreError,
 };
 
 use super::Admin;
@@ -36,6 +36,7 @@ pub(super) fn routes(admin: Arc<Admin>) -> Router {
         .route("/api/v1/destinations", get(destinations))
         .route("/api/v1/destinations/{name}/pause", post(pause))
         .route("/api/v1/destinations/{name}/resume", post(resume))
+        .method_not_allowed_fallback(super::api::method_not_allowed)
         .with_state(admin)
 }
 
@@ -61,7 +62,8 @@ struct Wanted {
 
 impl Wanted {
     fn filter(self, now: UnixMillis) -> Result<DeliveryFilter, Problem> {
-        let at = |text: Option<String>| text.map(|text| moment(&text, now)).transpose().map_err(Problem::wrong);
+        let at =
+            |text: Option<String>| text.map(|text| moment(&text, now)).transpose().map_err(Problem::wrong);
         let ids = self.id.map(|id| id.parse().map(|id| vec![id])).transpose();
         // A code of three digits is an HTTP status.
         let code_status = self.code.as_deref().and_then(|code| code.parse::<u16>().ok());
@@ -247,11 +249,12 @@ async fn hold(
     paused: bool,
 ) -> Result<Json<Value>, Problem> {
     let name: Arc<str> = name.to_ascii_lowercase().into();
-    let handle = admin.dispatcher.destination(&name);
-    let handle = handle.ok_or_else(|| Problem::unknown(format!("there is no destination `{name}`")))?;
+    if admin.dispatcher.destination(&name).is_none() {
+        return Err(Problem::unknown(format!("there is no destination `{name}`")));
+    }
     let pause = Pause { destination: name.clone(), who: who.0.clone(), at: admin.clock.wall(), note: None };
     let changed = if paused { admin.store.pause(pause).await? } else { admin.store.resume(pause).await? };
-    handle.pause(paused);
+    admin.dispatcher.pause(&name, paused);
     tracing::info!(destination = %name, who = %who.0, paused, "an operator acted");
     Ok(Json(json!({ "destination": &*name, "paused": paused, "changed": changed })))
 }

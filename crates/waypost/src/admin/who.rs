@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::Request;
+use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::serve::IncomingStream;
@@ -33,7 +33,11 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 }
 
 /// Notes who is at the other end of the socket.
-pub(super) async fn by_socket(ConnectInfo(peer): ConnectInfo<Peer>, mut request: Request, next: Next) -> Response {
+pub(super) async fn by_socket(
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let who = peer.uid.map_or_else(|| "socket".to_owned(), |uid| format!("uid {uid}"));
     request.extensions_mut().insert(Who(who.into()));
     next.run(request).await

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 
+use super::query::escaped;
 use crate::api_client::ApiClient;
 use crate::cli::{EventsCommand, EventsListArguments, ServerArguments};
 use crate::exit::Exit;
@@ -142,16 +143,4 @@ fn standing(delivery: &DeliveryView) -> String {
         let _ = write!(standing, ", {} attempts, due {due_at}", delivery.attempts);
     }
     standing
-}
-
-/// Percent-encodes everything but the unreserved characters (RFC 3986, section 2.3).
-fn escaped(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut escaped, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            let _ = write!(escaped, "%{byte:02X}");
-        }
-        escaped
-    })
 }

@@ -2,8 +2,10 @@
 
 mod check;
 mod completions;
+mod deliveries;
 mod demo;
 mod events;
+mod query;
 mod serve;
 mod trigger;
 mod upstream;
@@ -21,6 +23,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Check(arguments) => Ok(check::run(inputs(&server, arguments.serve), arguments.json)),
         Command::Upstream(command) => upstream::run(&server, command).await,
         Command::Events(command) => events::run(&server, command).await,
+        Command::Deliveries(command) => deliveries::run(&server, command).await,
+        Command::Dead(command) => deliveries::run_dead(&server, command).await,
+        Command::Replay(arguments) => deliveries::replay(&server, arguments).await,
+        Command::Pause { destination, json } => deliveries::hold(&server, &destination, true, json).await,
+        Command::Resume { destination, json } => deliveries::hold(&server, &destination, false, json).await,
         Command::Trigger(arguments) => trigger::run(&arguments).await,
         Command::Completions { shell } => Ok(completions::run(shell)),
     }

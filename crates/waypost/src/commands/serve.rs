@@ -11,11 +11,11 @@ use crate::{logging, terminal};
 /// Runs until asked to stop, or until a part dies.
 pub(crate) async fn run(inputs: Inputs) -> anyhow::Result<Exit> {
     logging::start("info");
+    let mut lifecycle = Lifecycle::new()?;
     let loaded = config::load(&inputs).map_err(|refused| {
         Ended::new(Exit::WrongConfiguration, format!("wrong configuration:\n{refused}"))
     })?;
     raise_file_limit();
-    let mut lifecycle = Lifecycle::new()?;
     let gateway = Gateway::build(loaded, inputs, Clock::system(), &lifecycle).await?;
     let store = gateway.store();
     gateway.addresses().announce();

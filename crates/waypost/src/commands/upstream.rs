@@ -29,6 +29,9 @@ async fn add(api: &ApiClient, arguments: UpstreamAddArguments) -> anyhow::Result
             text(&added, "mode"),
             text(&added, "origin")
         ));
+        for warning in added["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            terminal::say(&format!("warning: {warning}"));
+        }
     }
     Ok(Exit::Done)
 }

@@ -1,10 +1,10 @@
 //! The allow-list: the file's upstreams and the hosts of flags and variables, each host once.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use waypost_domain::{Origin, RetrySchedule, Rulings, UpstreamHost, limits};
+use waypost_outbound::address::is_public;
 
 use super::file;
 use super::finding::Place;
@@ -12,7 +12,7 @@ use super::forms;
 use super::inputs::Inputs;
 use super::loading::Loading;
 use super::section::Read;
-use super::{Delivery, Kind, Mode, Patience, Upstream};
+use super::{Delivery, Fallback, Kind, Mode, Patience, Upstream};
 
 /// How long a failing delivery holds its lane, unless the destination says otherwise.
 const LANE_PATIENCE: Patience = Patience::For(Duration::from_secs(120));
@@ -150,6 +150,12 @@ fn upstream(draft: file::Upstream, domain: &Read<String>, loading: &mut Loading<
         let what = "an empty list lets nothing through";
         loading.fault(place, what, "Remove the key to let every path through, or list prefixes");
     }
+    if let (Read::Absent | Read::Given(Mode::Store, _), Some((Fallback::Store, place))) =
+        (&draft.mode, draft.fallback.given())
+    {
+        let what = "mode store keeps everything first: there is nothing to fall back from";
+        loading.fault(place.clone(), what, "Remove the key, or write mode = \"relay\"");
+    }
     let delivery = delivery(draft.delivery, loading);
     let origin_explicit = draft.origin.given().is_some();
     let (host, host_place) = match draft.host {
@@ -158,6 +164,7 @@ fn upstream(draft: file::Upstream, domain: &Read<String>, loading: &mut Loading<
     };
     let upstream = Upstream {
         mode: draft.mode.or(Mode::Store)?,
+        fallback: draft.fallback.or(Fallback::None)?,
         origin: draft.origin.or(Origin::of(&host))?,
         origin_explicit,
         ca_file: draft.ca_file.optional()?,
@@ -168,7 +175,8 @@ fn upstream(draft: file::Upstream, domain: &Read<String>, loading: &mut Loading<
         delivery: delivery?,
         host,
     };
-    if upstream.mode == Mode::Store && upstream.app_secrets.is_empty() {
+    let stores = upstream.mode == Mode::Store || upstream.fallback == Fallback::Store;
+    if stores && upstream.app_secrets.is_empty() {
         loading.warn(
             host_place.clone(),
             format!(
@@ -181,7 +189,7 @@ fn upstream(draft: file::Upstream, domain: &Read<String>, loading: &mut Loading<
     if !upstream.allow_private && is_private(&upstream.origin) {
         loading.warn(
             host_place,
-            format!("{} is a private address and every call to it will be refused", upstream.origin),
+            format!("{} is not a public address and every call to it will be refused", upstream.origin),
             "Write allow_private = true, or the origin",
         );
     }
@@ -251,20 +259,10 @@ fn schedule(
     }
 }
 
+/// Whether calls to it need the operator's word, as far as can be told without looking the name up.
 fn is_private(origin: &Origin) -> bool {
     match origin.address() {
-        Some(IpAddr::V4(address)) => {
-            address.is_private()
-                || address.is_loopback()
-                || address.is_link_local()
-                || address.is_unspecified()
-        }
-        Some(IpAddr::V6(address)) => {
-            address.is_loopback()
-                || address.is_unspecified()
-                || address.is_unique_local()
-                || address.is_unicast_link_local()
-        }
+        Some(address) => !is_public(address),
         None => origin.host == "localhost" || origin.host.ends_with(".localhost"),
     }
 }

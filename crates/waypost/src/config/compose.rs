@@ -13,7 +13,8 @@ use super::inputs::Inputs;
 use super::loading::Loading;
 use super::pem;
 use super::section::Read;
-use super::{Config, Limits, Server, Storage, TlsFiles};
+use super::units::written;
+use super::{Config, Limits, Retention, Server, Storage, TlsFiles};
 
 /// Public plain HTTP where no domain is named.
 const HTTP_LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -46,18 +47,27 @@ pub(super) fn compose(inputs: &Inputs, draft: Draft, loading: &mut Loading<'_>) 
     let listeners = listeners(&domain, named, loading);
     let https = listeners.as_ref().map(|listeners| &listeners.https);
     let tls = tls(draft.tls, https, loading);
-    let place = storage(inputs, draft.storage_path, loading);
+    let storage = storage(inputs, draft.storage, loading);
+    let retention = retention(draft.retention, loading);
     let limits = bounds(draft.limits, loading);
     let upstreams = allow_list::compose(inputs, draft.upstreams, &domain, loading);
 
-    let (listeners, (data_dir, storage)) = (listeners?, place?);
+    let (listeners, (data_dir, storage)) = (listeners?, storage?);
     let server = Server {
         domain: domain.optional()?,
         http: listeners.http.addresses,
         https: listeners.https.addresses,
         admin: listeners.admin,
     };
-    Some(Config { server, tls: tls?, storage, data_dir, limits: limits?, upstreams: upstreams? })
+    Some(Config {
+        server,
+        tls: tls?,
+        storage,
+        retention: retention?,
+        data_dir,
+        limits: limits?,
+        upstreams: upstreams?,
+    })
 }
 
 /// Addresses as somebody named them.
@@ -213,7 +223,7 @@ fn tls(draft: file::Tls, https: Option<&Placed>, loading: &mut Loading<'_>) -> O
 }
 
 /// The data folder and the store in it.
-fn storage(inputs: &Inputs, url: Read<PathBuf>, loading: &mut Loading<'_>) -> Option<(PathBuf, Storage)> {
+fn storage(inputs: &Inputs, draft: file::Storage, loading: &mut Loading<'_>) -> Option<(PathBuf, Storage)> {
     let data = match (&inputs.data, loading.env.look_up("WAYPOST_DATA")) {
         (Some(path), _) => Some((path.clone(), "--data")),
         (None, Some(path)) => Some((PathBuf::from(path), "WAYPOST_DATA")),
@@ -225,7 +235,7 @@ fn storage(inputs: &Inputs, url: Read<PathBuf>, loading: &mut Loading<'_>) -> Op
         loading.fault(Place::outside(key), "no folder is named", "Name the folder to keep data in");
         return None;
     }
-    let url = match url {
+    let url = match draft.path {
         Read::Faulty => return None,
         Read::Absent => None,
         Read::Given(path, place) => Some((path, place)),
@@ -243,7 +253,25 @@ fn storage(inputs: &Inputs, url: Read<PathBuf>, loading: &mut Loading<'_>) -> Op
             (folder, path)
         }
     };
-    Some((folder, Storage { path }))
+    let (bytes_max, free_bytes_min) = (draft.bytes_max.optional()?, draft.free_bytes_min.optional()?);
+    Some((folder, Storage { path, bytes_max, free_bytes_min }))
+}
+
+fn retention(draft: file::Retention, loading: &mut Loading<'_>) -> Option<Retention> {
+    let defaults = waypost_store::Retention::default();
+    let records = draft.records.or(defaults.records)?;
+    if let Some((bodies, place)) = draft.delivered_bodies.given()
+        && *bodies > records
+    {
+        let what =
+            format!("longer than records, {}, and a body does not outlive its record", written(records));
+        loading.fault(place.clone(), what, "Give at most records, or set records higher");
+    }
+    Some(Retention {
+        delivered_bodies: draft.delivered_bodies.or(defaults.delivered_bodies.min(records))?,
+        records,
+        dead: draft.dead.or(defaults.dead)?,
+    })
 }
 
 fn folder_of(path: &Path) -> PathBuf {

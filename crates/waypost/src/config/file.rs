@@ -15,7 +15,7 @@ use super::pem::{self, Chain, Key};
 use super::secret;
 use super::section::{Read, Section, boolean, count, just, list, mapped, number, one_or_list, private, text};
 use super::units::{self, Rate};
-use super::{Kind, Mode, Patience, Secret};
+use super::{CaFile, Fallback, Kind, Mode, Patience, Secret};
 
 /// Largest configuration file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -29,7 +29,8 @@ const LATER_REMEDY: &str = "Use [[upstream]]";
 pub(super) struct Draft {
     pub(super) server: Server,
     pub(super) tls: Tls,
-    pub(super) storage_path: Read<PathBuf>,
+    pub(super) storage: Storage,
+    pub(super) retention: Retention,
     pub(super) limits: Limits,
     /// `None` where they could not be read.
     pub(super) upstreams: Option<Vec<Upstream>>,
@@ -51,6 +52,20 @@ pub(super) struct Tls {
 }
 
 #[derive(Default)]
+pub(super) struct Storage {
+    pub(super) path: Read<PathBuf>,
+    pub(super) bytes_max: Read<u64>,
+    pub(super) free_bytes_min: Read<u64>,
+}
+
+#[derive(Default)]
+pub(super) struct Retention {
+    pub(super) delivered_bodies: Read<Duration>,
+    pub(super) records: Read<Duration>,
+    pub(super) dead: Read<Duration>,
+}
+
+#[derive(Default)]
 pub(super) struct Limits {
     pub(super) body_bytes_max: Read<usize>,
     pub(super) connections_max: Read<usize>,
@@ -62,8 +77,9 @@ pub(super) struct Upstream {
     pub(super) place: Place,
     pub(super) host: Read<UpstreamHost>,
     pub(super) mode: Read<Mode>,
+    pub(super) fallback: Read<Fallback>,
     pub(super) origin: Read<Origin>,
-    pub(super) ca_file: Read<PathBuf>,
+    pub(super) ca_file: Read<CaFile>,
     pub(super) paths: Read<Vec<String>>,
     pub(super) app_secrets: Read<Vec<Secret>>,
     pub(super) verify_tokens: Read<Vec<Secret>>,
@@ -91,7 +107,8 @@ impl Draft {
         Self {
             server: Server::default(),
             tls: Tls::default(),
-            storage_path: Read::Absent,
+            storage: Storage::default(),
+            retention: Retention::default(),
             limits: Limits::default(),
             upstreams: Some(Vec::new()),
         }
@@ -107,7 +124,8 @@ impl Draft {
                 admin: Read::Faulty,
             },
             tls: Tls { certificate: Read::Faulty, private_key: Read::Faulty, acme_email: Read::Faulty },
-            storage_path: Read::Faulty,
+            storage: Storage { path: Read::Faulty, ..Storage::default() },
+            retention: Retention::default(),
             limits: Limits { body_bytes_max: Read::Faulty, ..Limits::default() },
             upstreams: None,
         }
@@ -121,6 +139,7 @@ impl Upstream {
             place,
             host: Read::Absent,
             mode: Read::Absent,
+            fallback: Read::Absent,
             origin: Read::Absent,
             ca_file: Read::Absent,
             paths: Read::Absent,
@@ -171,9 +190,8 @@ pub(super) fn read_upstream(settings: String, loading: &mut Loading<'_>) -> Opti
 fn draft(mut whole: Section<'_>, loading: &mut Loading<'_>) -> Draft {
     let server = server(whole.section("server", loading), loading);
     let tls = tls(whole.section("tls", loading), loading);
-    let mut storage = whole.section("storage", loading);
-    let storage_path = storage.read("url", loading, text(forms::storage));
-    storage.finish(loading);
+    let storage = storage(whole.section("storage", loading), loading);
+    let retention = retention(whole.section("retention", loading), loading);
     let limits = limits(whole.section("limits", loading), loading);
     let upstreams = whole.sections("upstream", loading);
     let upstreams = upstreams.into_iter().map(|section| upstream(section, loading)).collect();
@@ -182,7 +200,7 @@ fn draft(mut whole: Section<'_>, loading: &mut Loading<'_>) -> Draft {
         whole.later(key, LATER_WHAT, LATER_REMEDY, loading);
     }
     whole.finish(loading);
-    Draft { server, tls, storage_path, limits, upstreams }
+    Draft { server, tls, storage, retention, limits, upstreams }
 }
 
 fn server(mut section: Section<'_>, loading: &mut Loading<'_>) -> Server {
@@ -215,6 +233,29 @@ fn tls(mut section: Section<'_>, loading: &mut Loading<'_>) -> Tls {
     tls
 }
 
+fn storage(mut section: Section<'_>, loading: &mut Loading<'_>) -> Storage {
+    let bytes =
+        |least| mapped(number(least, STORE_BYTES_MOST, units::bytes), |bytes| u64::try_from(bytes).ok());
+    let storage = Storage {
+        path: section.read("url", loading, text(forms::storage)),
+        bytes_max: section.read("bytes_max", loading, bytes(STORE_BYTES_LEAST)),
+        free_bytes_min: section.read("free_bytes_min", loading, bytes(0)),
+    };
+    section.finish(loading);
+    storage
+}
+
+fn retention(mut section: Section<'_>, loading: &mut Loading<'_>) -> Retention {
+    let time = |least| text(between(least, RETENTION_LONGEST));
+    let retention = Retention {
+        delivered_bodies: section.read("delivered_bodies", loading, time(Duration::ZERO)),
+        records: section.read("records", loading, time(RETENTION_SHORTEST)),
+        dead: section.read("dead", loading, time(RETENTION_SHORTEST)),
+    };
+    section.finish(loading);
+    retention
+}
+
 fn limits(mut section: Section<'_>, loading: &mut Loading<'_>) -> Limits {
     // A body must fit into one commit; the rest is what a machine can hold.
     let body = number(1024, limits::COMMIT_BYTES_MAX, units::bytes);
@@ -236,6 +277,7 @@ fn upstream(mut section: Section<'_>, loading: &mut Loading<'_>) -> Upstream {
         place: section.place().clone(),
         host: section.read("host", loading, text(forms::host)),
         mode: section.read("mode", loading, text(forms::mode)),
+        fallback: section.read("fallback", loading, text(forms::fallback)),
         origin: section.read("origin", loading, text(forms::origin)),
         ca_file: section.read("ca_file", loading, private(|text, _, loading| pem::roots(text, loading))),
         paths: section.read(
@@ -271,6 +313,14 @@ fn delivery(section: &mut Section<'_>, loading: &mut Loading<'_>) -> Delivery {
     }
 }
 
+/// The least that a store may be held to: an empty one with room for a few events.
+const STORE_BYTES_LEAST: usize = 1 << 20;
+/// What a store can hold at most ("Limits In SQLite", Maximum Database Size: about 281 TB).
+const STORE_BYTES_MOST: usize = 1 << 48;
+/// The shortest that records are kept: an outcome may still come in for what was discarded.
+const RETENTION_SHORTEST: Duration = Duration::from_secs(60 * 60);
+/// The longest that anything is kept: ten years.
+const RETENTION_LONGEST: Duration = Duration::from_secs(3_650 * 24 * 60 * 60);
 /// Connections that a limit may allow.
 const CONNECTIONS_MOST: usize = 1_000_000;
 /// Memory that a limit may allow for bodies.

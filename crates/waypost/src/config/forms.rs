@@ -8,7 +8,7 @@ use waypost_domain::{Origin, UpstreamHost};
 
 use super::finding::shown;
 use super::units::{duration, written};
-use super::{Kind, Mode, Patience};
+use super::{Fallback, Kind, Mode, Patience};
 
 /// What is wrong with a value, and what to do: the two sentences of a finding.
 #[derive(Debug)]
@@ -113,6 +113,18 @@ pub(super) fn mode(text: &str) -> Result<Mode, Wrong> {
         _ => Err(Wrong::new(
             format!("{} is not a mode", shown(text)),
             "Write \"store\" (answer at once, deliver after) or \"relay\" (pass through)",
+        )),
+    }
+}
+
+/// What a relay does where the receiver cannot be reached.
+pub(super) fn fallback(text: &str) -> Result<Fallback, Wrong> {
+    match text {
+        "none" => Ok(Fallback::None),
+        "store" => Ok(Fallback::Store),
+        _ => Err(Wrong::new(
+            format!("{} is not a fallback", shown(text)),
+            "Write \"store\" (answer at once, deliver after) or \"none\"",
         )),
     }
 }

@@ -108,23 +108,18 @@ impl<'a> Loading<'a> {
         }
     }
 
-    /// One value and nothing wrong with it, or all faults in one text.
-    pub(super) fn conclude_one<T>(self, value: Option<T>) -> Result<T, String> {
+    /// One value with nothing wrong and what is doubtful about it, or all faults in one text.
+    pub(super) fn conclude_one<T>(mut self, value: Option<T>) -> Result<(T, Vec<Finding>), String> {
+        self.warn_of_open_files();
         match value {
-            Some(value) if self.faults.is_empty() => Ok(value),
+            Some(value) if self.faults.is_empty() => Ok((value, self.warnings)),
             _ => Err(self.faults.iter().map(Finding::to_string).collect::<Vec<_>>().join(" ")),
         }
     }
 
     /// The answer: the configuration if it could be composed and nothing is wrong.
     pub(super) fn conclude(mut self, config: Option<Config>) -> Result<Loaded, Refused> {
-        for path in std::mem::take(&mut self.world_readable) {
-            self.warn(
-                Place { file: Some(path), at: None, key: String::new() },
-                "the file holds a secret and every user of this machine may read it",
-                "Take the right away with chmod o-r",
-            );
-        }
+        self.warn_of_open_files();
         let fingerprint = self.disk.into_fingerprint();
         // Those without a position (flags and variables) first, then down the file.
         self.faults.sort_by_key(|fault| fault.place.at);
@@ -139,6 +134,16 @@ impl<'a> Loading<'a> {
                 warnings: self.warnings,
                 fingerprint,
             }),
+        }
+    }
+
+    fn warn_of_open_files(&mut self) {
+        for path in std::mem::take(&mut self.world_readable) {
+            self.warn(
+                Place { file: Some(path), at: None, key: String::new() },
+                "the file holds a secret and every user of this machine may read it",
+                "Take the right away with chmod o-r",
+            );
         }
     }
 }

@@ -13,7 +13,6 @@
 //! it a thread.
 
 mod allow_list;
-mod change;
 mod compose;
 mod file;
 mod finding;
@@ -23,6 +22,7 @@ mod inputs;
 mod loading;
 mod page;
 mod pem;
+mod restart;
 pub(crate) mod secret;
 mod section;
 #[cfg(test)]
@@ -34,12 +34,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use waypost_domain::{Origin, RetrySchedule, Rulings, UpstreamHost};
 
-pub(crate) use change::restart_needed;
 pub(crate) use finding::Finding;
 pub(crate) use fingerprint::Fingerprint;
 pub(crate) use inputs::{Env, Inputs};
+pub(crate) use restart::restart_needed;
 pub(crate) use secret::Secret;
 pub(crate) use units::{Rate, parse_duration};
 
@@ -52,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) tls: Option<TlsFiles>,
     /// Where events are kept.
     pub(crate) storage: Storage,
+    /// How long is kept what is no longer owed.
+    pub(crate) retention: Retention,
     /// The folder of the socket and the store: `--data`, else the folder of the store's file, else
     /// `waypost-data`.
     pub(crate) data_dir: PathBuf,
@@ -88,6 +91,21 @@ pub(crate) struct TlsFiles {
 pub(crate) struct Storage {
     /// The SQLite file.
     pub(crate) path: PathBuf,
+    /// What it may hold; `None` sets no bound.
+    pub(crate) bytes_max: Option<u64>,
+    /// What must stay free on its file system; `None` leaves that to whoever opens it.
+    pub(crate) free_bytes_min: Option<u64>,
+}
+
+/// `[retention]`: how long is kept what is no longer owed. What is owed is always kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Retention {
+    /// Bodies of what was delivered or discarded, from then on; zero: no longer than needed. At most `records`.
+    pub(crate) delivered_bodies: Duration,
+    /// Everything else of it; at least an hour.
+    pub(crate) records: Duration,
+    /// Everything of what has died, from then on; at least an hour.
+    pub(crate) dead: Duration,
 }
 
 /// `[limits]`: those of `waypost_domain::limits` that an operator may change.
@@ -110,12 +128,14 @@ pub(crate) struct Upstream {
     pub(crate) host: UpstreamHost,
     /// Store first, or pass through.
     pub(crate) mode: Mode,
+    /// What happens where passing through fails; none with mode store.
+    pub(crate) fallback: Fallback,
     /// Where it really is.
     pub(crate) origin: Origin,
     /// Whether an operator wrote the origin, rather than it following from the host.
     pub(crate) origin_explicit: bool,
-    /// Extra trust for its certificate; held at least one certificate when loaded.
-    pub(crate) ca_file: Option<PathBuf>,
+    /// Extra trust for its certificate.
+    pub(crate) ca_file: Option<CaFile>,
     /// Path prefixes that are let through, never empty.
     pub(crate) paths: Vec<String>,
     /// Any of these proves a caller; none means that callers are not asked for proof.
@@ -136,6 +156,24 @@ pub(crate) enum Mode {
     Store,
     /// Pass the call through and answer what the receiver answers.
     Relay,
+}
+
+/// What a relay does where the receiver cannot be reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fallback {
+    /// Says so to the caller.
+    None,
+    /// Makes durable, answers 200 and delivers after.
+    Store,
+}
+
+/// Certificates to trust, as they were when the configuration was loaded: another content is another value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct CaFile {
+    /// The PEM file.
+    pub(crate) path: PathBuf,
+    /// What it held: at least one.
+    pub(crate) roots: Vec<CertificateDer<'static>>,
 }
 
 /// How deliveries to one destination go.
@@ -239,14 +277,16 @@ pub(crate) fn load(inputs: &Inputs) -> Result<Loaded, Refused> {
 ///
 /// Its paths are relative to the working directory; its secrets come from this process's environment.
 ///
+/// Answers with it and with what is allowed and yet probably not meant.
+///
 /// # Errors
 ///
 /// All that is wrong with it, in one text for people.
-pub(crate) fn upstream_of_settings(settings: &str) -> Result<Upstream, String> {
+pub(crate) fn upstream_of_settings(settings: &str) -> Result<(Upstream, Vec<Finding>), String> {
     upstream_of(settings, &Env::Process)
 }
 
-fn upstream_of(settings: &str, env: &Env) -> Result<Upstream, String> {
+fn upstream_of(settings: &str, env: &Env) -> Result<(Upstream, Vec<Finding>), String> {
     let toml = if settings.trim_start().starts_with('{') {
         // Where JSON is wrong its text may be a secret's, so only the position is told.
         let table: toml::Table = serde_json::from_str(settings)

@@ -6,6 +6,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{InconsistentKeys, RootCertStore};
 
+use super::CaFile;
 use super::finding::shown;
 use super::fingerprint::Content;
 use super::forms::Wrong;
@@ -48,19 +49,20 @@ pub(super) fn key(text: &str, loading: &mut Loading<'_>) -> Result<Key, Wrong> {
     Ok(Key { path, key })
 }
 
-/// The file that `text` names, once it is known to hold trusted roots.
-pub(super) fn roots(text: &str, loading: &mut Loading<'_>) -> Result<PathBuf, Wrong> {
+/// The trusted roots in the file that `text` names.
+pub(super) fn roots(text: &str, loading: &mut Loading<'_>) -> Result<CaFile, Wrong> {
     let (path, content) = read(text, loading)?;
     let mut store = RootCertStore::empty();
-    for certificate in certificates(&path, &content.bytes)? {
-        store.add(certificate).map_err(|_| {
+    let roots = certificates(&path, &content.bytes)?;
+    for root in &roots {
+        store.add(root.clone()).map_err(|_| {
             Wrong::new(
                 format!("{} holds a certificate that could not be read", shown(&path.to_string_lossy())),
                 "Name a PEM file of the certificates to trust",
             )
         })?;
     }
-    Ok(path)
+    Ok(CaFile { path, roots })
 }
 
 /// Whether the key is the certificate's.

@@ -67,7 +67,7 @@ pub(super) fn rate(text: &str) -> Result<Option<Rate>, Wrong> {
     Ok(Some(Rate { attempts: count, per: Duration::from_secs(seconds) }))
 }
 
-/// `4194304`, `4096 KiB`, `4MiB`, `1GiB`: bytes.
+/// `4194304`, `4096 KiB`, `4MiB`, `1GiB`, `1TiB`: bytes.
 pub(super) fn bytes(text: &str) -> Result<usize, Wrong> {
     let (number, unit) = amount(text);
     let shift = match unit {
@@ -75,6 +75,7 @@ pub(super) fn bytes(text: &str) -> Result<usize, Wrong> {
         "KiB" => Some(10),
         "MiB" => Some(20),
         "GiB" => Some(30),
+        "TiB" => Some(40),
         _ => None,
     };
     let bytes = number.zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
@@ -152,6 +153,7 @@ mod tests {
         assert_eq!(bytes("4194304").unwrap(), 4 << 20);
         assert_eq!(bytes("4 MiB").unwrap(), 4 << 20);
         assert_eq!(bytes("512KiB").unwrap(), 512 << 10);
+        assert_eq!(bytes("2TiB").unwrap(), 2 << 40);
         for text in ["", "4MB", "MiB", "-1", "1.5MiB", "18446744073709551615KiB"] {
             assert!(bytes(text).is_err(), "{text:?} was accepted");
         }

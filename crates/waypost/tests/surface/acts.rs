@@ -89,3 +89,25 @@ async fn what_waits_for_its_time_can_be_hurried() {
     let heard = receiver.hears(2).await;
     assert_eq!(heard[1].all("waypost-attempt"), ["2"]);
 }
+
+#[tokio::test]
+async fn a_relay_with_a_fallback_keeps_what_a_dead_receiver_cannot_take_and_nothing_passes_it() {
+    let mut receiver = Receiver::willing().await;
+    let keys = "mode = \"relay\"\nfallback = \"store\"\nschedule = [\"1s\"]";
+    let gateway = Setup::new().upstream(HOST, &receiver.origin(), keys).start().await;
+    let send = async |sequence| ask(gateway.http(), &signed(TARGET, &text(sequence))).await.status;
+    // It relays once it has found that it owes nothing.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(send(1).await, 200);
+    assert_eq!(receiver.hears(1).await[0].all("waypost-attempt"), [""; 0], "passed on as it came");
+    assert!(gateway.events(&[]).await.is_empty(), "nothing is kept while all is well");
+    receiver.leave().await;
+    assert_eq!([send(2).await, send(3).await], [200, 200]);
+    assert_eq!(gateway.events(&[]).await.len(), 2);
+    receiver.come_back().await;
+    assert_eq!(send(4).await, 200);
+    let heard =
+        receiver.until("all four", |heard| heard.iter().filter(|heard| heard.taken).count() >= 4).await;
+    let bodies: Vec<_> = heard.iter().filter(|heard| heard.taken).map(|heard| heard.body.clone()).collect();
+    assert_eq!(bodies[..4], [text(1), text(2), text(3), text(4)]);
+}

@@ -1,6 +1,6 @@
 //! The example that ships, and the keys that the product's pages name, are accepted.
 
-use super::super::{Env, Mode, load};
+use super::super::{Env, Fallback, Mode, load};
 use super::Folder;
 
 const EXAMPLE: &str = include_str!("../../../waypost.example.toml");
@@ -32,10 +32,13 @@ fn every_line_of_the_example_stands_once_its_mark_is_taken_away() {
     let mut inputs = folder.inputs(uncommented.join("\n"));
     inputs.env = Env::fixed([("META_APP_SECRET", "a"), ("META_VERIFY_TOKEN", "b")]);
     let config = load(&inputs).unwrap_or_else(|refused| panic!("{refused}")).config;
-    assert_eq!(shown, 25);
+    assert_eq!(shown, 31);
     // Where it says that it shows defaults, it does.
     let defaults = folder.load(EXAMPLE).unwrap().config;
     assert_eq!(config.limits, defaults.limits);
+    assert_eq!(config.retention, defaults.retention);
+    assert_eq!(config.storage.free_bytes_min, Some(waypost_store::FREE_BYTES_MIN));
+    assert_eq!(config.upstreams[0].fallback, defaults.upstreams[0].fallback);
     assert_eq!(config.upstreams[0].delivery, defaults.upstreams[0].delivery);
     assert_eq!((config.upstreams[0].app_secrets.len(), config.upstreams[0].verify_tokens.len()), (2, 1));
 }
@@ -57,6 +60,12 @@ fn every_documented_key_is_accepted() {
         private_key = "key.pem"
         [storage]
         url = "sqlite:waypost-data/waypost.db"
+        bytes_max = "1TiB"
+        free_bytes_min = 0
+        [retention]
+        delivered_bodies = "0s"
+        records = "1h"
+        dead = "3650d"
         [limits]
         body_bytes_max = 4194304
         connections_max = 10000
@@ -65,6 +74,7 @@ fn every_documented_key_is_accepted() {
         [[upstream]]
         host = "chatwoot.example.com"
         mode = "relay"
+        fallback = "store"
         origin = "https://10.0.0.7:8443"
         ca_file = "cert.pem"
         paths = ["/webhooks/"]
@@ -82,5 +92,5 @@ fn every_documented_key_is_accepted() {
     );
     inputs.env = Env::fixed([("META_APP_SECRET", "a")]);
     let config = load(&inputs).unwrap_or_else(|refused| panic!("{refused}")).config;
-    assert_eq!(config.upstreams[0].mode, Mode::Relay);
+    assert_eq!((config.upstreams[0].mode, config.upstreams[0].fallback), (Mode::Relay, Fallback::Store));
 }

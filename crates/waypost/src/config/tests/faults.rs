@@ -22,7 +22,7 @@ fn each_fault_has_its_place_and_its_remedy() {
         ("sever = 1".into(), "1:1: sever: there is no such key. Did you mean server?".into()),
         (
             "[storage]\n\"\" = 1".into(),
-            "2:1: storage.: there is no such key. Known here: url.".into(),
+            "2:1: storage.: there is no such key. Known here: url, bytes_max, free_bytes_min.".into(),
         ),
         ("[server]\nhtpp = 1".into(), "2:1: server.htpp: there is no such key. Did you mean http?".into()),
         (after("  app_secret = []"), "3:3: upstream[0].app_secret: there is no such key. Did you mean app_secrets?".into()),
@@ -40,6 +40,7 @@ fn each_fault_has_its_place_and_its_remedy() {
         ("[server]\nadmin = [\"127.0.0.1:1\"]".into(), "2:9: server.admin: a list where text is expected. Write one text in double quotes.".into()),
         ("[server]\nhttp = [1]".into(), format!("2:9: server.http[0]: `1` is not an address to listen on. {ADDRESS}")),
         (after("schedule = \"5s\""), "3:12: upstream[0].schedule: a text where a list is expected. Write it in brackets: [\"a\", \"b\"].".into()),
+        (after("fallback = \"relay\""), "3:12: upstream[0].fallback: `relay` is not a fallback. Write \"store\" (answer at once, deliver after) or \"none\".".into()),
         (after("allow_private = \"yes\""), "3:17: upstream[0].allow_private: a text where true or false is expected. Write true or false, without quotes.".into()),
         (after("concurrency_max = \"64\""), "3:19: upstream[0].concurrency_max: a text where a number is expected. Write a whole number without quotes.".into()),
         (after("concurrency_max = 1.5"), "3:19: upstream[0].concurrency_max: a number with a fraction where a number is expected. Write a whole number without quotes.".into()),
@@ -71,10 +72,17 @@ fn each_fault_has_its_place_and_its_remedy() {
         (after("give_up_after = \"365d\""), "3:17: upstream[0].give_up_after: `365d` is out of range. Give a duration from 1s to 90d.".into()),
         ("[limits]\nbody_bytes_max = \"9MiB\"".into(), "2:18: limits.body_bytes_max: `9MiB` is out of range. Give a number from 1024 to 8388608.".into()),
         ("[limits]\nconnections_max = 0".into(), "2:19: limits.connections_max: 0 is out of range. Give a number from 1 to 1000000.".into()),
+        ("[storage]\nbytes_max = \"64KiB\"".into(), "2:13: storage.bytes_max: `64KiB` is out of range. Give a number from 1048576 to 281474976710656.".into()),
+        ("[storage]\nfree_bytes_min = \"1GB\"".into(), "2:18: storage.free_bytes_min: `1GB` is not a size. Write a number of bytes, or like 512KiB or 4MiB.".into()),
+        ("[retention]\nrecords = \"59m\"".into(), "2:11: retention.records: `59m` is out of range. Give a duration from 1h to 3650d.".into()),
+        ("[retention]\ndead = \"0s\"".into(), "2:8: retention.dead: `0s` is out of range. Give a duration from 1h to 3650d.".into()),
         // What is missing.
         ("\n  [[upstream]]\nmode = \"relay\"".into(), "2:3: upstream[0].host: the upstream has no host. Write host = \"chatwoot.example.com\".".into()),
         // Between keys.
         (after("[[upstream]]\nhost = \"A.Example\""), "4:8: upstream[1].host: a.example is already upstream[0]. Keep one of the two.".into()),
+        (after("fallback = \"store\""), "3:12: upstream[0].fallback: mode store keeps everything first: there is nothing to fall back from. Remove the key, or write mode = \"relay\".".into()),
+        (after("mode = \"store\"\nfallback = \"store\""), "4:12: upstream[0].fallback: mode store keeps everything first: there is nothing to fall back from. Remove the key, or write mode = \"relay\".".into()),
+        ("[retention]\ndelivered_bodies = \"31d\"".into(), "2:20: retention.delivered_bodies: longer than records, 30d, and a body does not outlive its record. Give at most records, or set records higher.".into()),
         (after("timeout = \"1s\"\nconnect_timeout = \"2s\""), "4:19: upstream[0].connect_timeout: longer than timeout, which includes it. Give at most timeout.".into()),
         ("[limits]\nbodies_in_flight_bytes_max = 2048".into(), "2:30: limits.bodies_in_flight_bytes_max: not even one body of body_bytes_max, 4194304 by default, fits. Give more, or set body_bytes_max lower.".into()),
         ("[limits]\nbody_bytes_max = 4096\nbodies_in_flight_bytes_max = 2048".into(), "3:30: limits.bodies_in_flight_bytes_max: not even one body of body_bytes_max fits. Give at least 4096.".into()),
@@ -261,7 +269,7 @@ fn what_is_probably_not_meant_is_a_warning() {
     let loaded = folder
         .load(
             "[server]\nadmin = \"0.0.0.0:9091\"\n[tls]\ncertificate = \"cert.pem\"\nprivate_key = \"key.pem\"\nacme_email = \"ops@a.example\"\n\
-             [limits]\nbody_bytes_max = 1024\n[[upstream]]\nhost = \"127.0.0.1:3000\"\n[[upstream]]\nhost = \"b.example\"\nmode = \"relay\"",
+             [limits]\nbody_bytes_max = 1024\n[[upstream]]\nhost = \"127.0.0.1:3000\"\n[[upstream]]\nhost = \"b.example\"\nmode = \"relay\"\nfallback = \"store\"\n[[upstream]]\nhost = \"203.0.113.7\"\nmode = \"relay\"",
         )
         .unwrap();
     let lines = folder.lines(&loaded.warnings);
@@ -271,7 +279,9 @@ fn what_is_probably_not_meant_is_a_warning() {
         "waypost.toml:6:14: tls.acme_email: certificates by ACME are not available in this version",
         "waypost.toml:8:18: limits.body_bytes_max: Meta sends bodies of up to 3 MB",
         "waypost.toml:10:8: upstream[0].host: callers of 127.0.0.1:3000 are not authenticated",
-        "waypost.toml:10:8: upstream[0].host: https://127.0.0.1:3000 is a private address",
+        "waypost.toml:10:8: upstream[0].host: https://127.0.0.1:3000 is not a public address",
+        "waypost.toml:12:8: upstream[1].host: callers of b.example are not authenticated",
+        "waypost.toml:16:8: upstream[2].host: https://203.0.113.7:443 is not a public address",
     ];
     assert_eq!(lines.len(), starts.len(), "{lines:#?}");
     for (line, start) in lines.iter().zip(starts) {

@@ -74,7 +74,12 @@ fn extra_trust_that_is_none_is_a_fault() {
     folder.write("ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     assert!(folder.faults(text)[0].contains("holds a certificate that could not be read"));
     folder.certify("ca.pem", "key.pem");
-    assert_eq!(stands(&folder.inputs(text)).upstreams[0].ca_file, Some(folder.path("ca.pem")));
+    let held = || stands(&folder.inputs(text)).upstreams[0].ca_file.clone().unwrap();
+    let first = held();
+    assert_eq!((&first.path, first.roots.len()), (&folder.path("ca.pem"), 1));
+    assert_eq!(held(), first);
+    folder.certify("ca.pem", "key.pem");
+    assert_ne!(held(), first, "another content is another value");
 }
 
 #[test]

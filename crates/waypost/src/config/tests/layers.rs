@@ -7,7 +7,7 @@ use std::time::Duration;
 use waypost_domain::{RetrySchedule, limits};
 
 use super::super::{
-    Config, Env, Inputs, Mode, Patience, Rate, load, parse_duration, restart_needed, upstream_of,
+    Config, Env, Inputs, Mode, Patience, Rate, Retention, load, parse_duration, restart_needed, upstream_of,
 };
 use super::{Folder, nothing, stands};
 
@@ -28,6 +28,20 @@ fn with_nothing_said_it_serves_locally_over_plain_http() {
     assert_eq!(config.limits.connections_max, limits::CONNECTIONS_MAX);
     assert_eq!(config.limits.connections_per_address_max, limits::CONNECTIONS_PER_ADDRESS_MAX);
     assert_eq!(config.limits.bodies_in_flight_bytes_max, limits::BODIES_IN_FLIGHT_BYTES_MAX);
+    assert_eq!((config.storage.bytes_max, config.storage.free_bytes_min), (None, None));
+    let kept = waypost_store::Retention::default();
+    let Retention { delivered_bodies, records, dead } = config.retention;
+    assert_eq!((delivered_bodies, records, dead), (kept.delivered_bodies, kept.records, kept.dead));
+}
+
+#[test]
+fn bodies_are_kept_no_longer_than_records() {
+    let folder = Folder::new();
+    let hours = |text: &str| stands(&folder.inputs(text)).retention.delivered_bodies.as_secs() / 3_600;
+    assert_eq!(hours("[retention]\nrecords = \"2h\""), 2);
+    assert_eq!(hours("[retention]\nrecords = \"60d\""), 72);
+    assert_eq!(hours("[retention]\nrecords = \"60d\"\ndelivered_bodies = \"60d\""), 60 * 24);
+    assert_eq!(hours("[retention]\ndelivered_bodies = \"0s\""), 0);
 }
 
 #[test]
@@ -289,8 +303,9 @@ fn a_byte_order_mark_and_windows_line_ends_are_read_over() {
 }
 
 #[test]
-fn only_addresses_the_store_and_limits_need_a_restart() {
+fn what_was_bound_opened_or_started_once_needs_a_restart_and_nothing_else() {
     let folder = Folder::new();
+    folder.certify("cert.pem", "key.pem");
     let base = "[[upstream]]\nhost = \"a.example\"\n";
     let old = stands(&folder.inputs(base));
     let changes = |text: &str| restart_needed(&old, &stands(&folder.inputs(text)));
@@ -302,15 +317,38 @@ fn only_addresses_the_store_and_limits_need_a_restart() {
     );
     assert_eq!(changes("[storage]\nurl = \"sqlite:x/y.db\""), ["storage.url", "--data"]);
     assert_eq!(changes("[limits]\nconnections_max = 9999"), ["limits.connections_max"]);
+    assert_eq!(changes("[limits]\nconnections_per_address_max = 9"), ["limits.connections_per_address_max"]);
+    assert_eq!(
+        changes("[limits]\nbody_bytes_max = \"8MiB\"\nbodies_in_flight_bytes_max = \"1GiB\""),
+        ["limits.bodies_in_flight_bytes_max", "limits.body_bytes_max"]
+    );
+    assert_eq!(
+        changes("[server]\nhttp = \"127.0.0.1:8080\"\nhttps = []\ndomain = \"proxy.example.com\""),
+        ["server.domain"]
+    );
+    assert_eq!(changes("[tls]\ncertificate = \"cert.pem\"\nprivate_key = \"key.pem\""), ["tls"]);
+    assert_eq!(
+        changes("[storage]\nbytes_max = \"1GiB\"\nfree_bytes_min = \"1GiB\""),
+        ["storage.bytes_max", "storage.free_bytes_min"]
+    );
+    assert_eq!(changes("[retention]\ndead = \"1h\""), ["retention"]);
 }
 
 #[test]
 fn an_upstream_made_at_run_time_is_written_in_toml_or_json() {
     let env = Env::fixed([("SECRET", "s3cr3t")]);
-    let toml =
+    let (toml, warnings) =
         upstream_of("host = \"a.example\"\nmode = \"relay\"\napp_secrets = [\"env:SECRET\"]", &env).unwrap();
     let json = r#"{"host": "a.example", "mode": "relay", "app_secrets": ["env:SECRET"]}"#;
-    assert_eq!(upstream_of(json, &env).unwrap(), toml);
+    assert_eq!(upstream_of(json, &env).unwrap().0, toml);
+    assert_eq!(warnings, []);
+    let (_, warnings) = upstream_of("host = \"10.0.0.7\"", &env).unwrap();
+    let told: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].contains("are not authenticated") && told[1].contains("is not a public address"),
+        "{told:?}"
+    );
     assert_eq!((toml.mode, toml.app_secrets[0].expose()), (Mode::Relay, "s3cr3t"));
     for (settings, fault) in [
         ("", "host: the upstream has no host"),

@@ -32,6 +32,10 @@ fn piece() -> impl Strategy<Value = String> {
         "private_key",
         "acme_email",
         "url",
+        "bytes_max",
+        "delivered_bodies",
+        "records",
+        "fallback",
         "body_bytes_max",
         "connections_max",
         "bodies_in_flight_bytes_max",
@@ -100,7 +104,7 @@ fn piece() -> impl Strategy<Value = String> {
     ];
     prop_oneof![
         8 => (keys, values).prop_map(|(key, value)| format!("{key} = {value}\n")),
-        1 => prop::sample::select(vec!["[server]\n", "[tls]\n", "[storage]\n", "[limits]\n", "[[upstream]]\n", "[upstream]\n", "[[route]]\n"])
+        1 => prop::sample::select(vec!["[server]\n", "[tls]\n", "[storage]\n", "[retention]\n", "[limits]\n", "[[upstream]]\n", "[upstream]\n", "[[route]]\n"])
             .prop_map(str::to_owned),
         1 => ".{0,20}\n",
     ]
