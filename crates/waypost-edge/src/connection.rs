@@ -13,7 +13,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use waypost_outbound::Listening;
+use waypost_outbound::{Listening, Socket};
 
 use crate::counters::{count, discount};
 use crate::limits::{CLOSE_TIME_MAX, LINGER_TIME_MAX};
@@ -47,7 +47,7 @@ pub(crate) async fn serve_connection<S, F>(
                     // socket readable that has nothing to read.
                     stream.peek(&mut [0]).await.ok()?;
                     let _turn = seat.handshake().await.ok()?;
-                    tls.acceptor().accept(stream).await.ok()
+                    tls.acceptor().accept(Socket::new(stream)).await.ok()
                 });
                 let secured = tokio::select! {
                     secured = handshake => Some(secured),

@@ -1,15 +1,12 @@
 //! Passing a request straight through, and the receiver's own answer back.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Response};
+use http::{Method, Response};
 use http_body::Body as _;
 use waypost_domain::limits::{RELAY_GET_TIME_MAX, RELAY_RESPONSE_BYTES_MAX};
 use waypost_domain::{AttemptTiming, Failure};
-use waypost_outbound::{Call, Endpoint};
+use waypost_outbound::{Answer, Call, Endpoint};
 
 use crate::forwarded::strip_answer;
 use crate::refusal::Refusal;
@@ -27,32 +24,27 @@ pub struct Relayed {
     pub address: Option<SocketAddr>,
 }
 
-/// Calls the receiver once and answers with what it says. `headers` is what
+/// Calls the receiver once and answers with what it says. The call's headers are what
 /// [`crate::forwarded::relayed_headers`] made. A GET gets at most [`RELAY_GET_TIME_MAX`].
 ///
 /// The receiver's body is passed on as it comes. A receiver that breaks off in the middle breaks off the caller's
 /// answer too, so that nobody takes a part for the whole.
-pub async fn relay(
-    endpoint: &Endpoint,
-    method: Method,
-    path_and_query: PathAndQuery,
-    headers: HeaderMap,
-    body: Bytes,
-    deadline: Duration,
-) -> Relayed {
-    let deadline = if method == Method::GET { deadline.min(RELAY_GET_TIME_MAX) } else { deadline };
-    let call = Call { method, path_and_query, headers, body, deadline };
-    let mut answer = match endpoint.call(call).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            return Relayed {
-                response: Refusal::Receiver(error.failure).response(),
-                timing: error.timing,
-                address: error.address,
-                failure: Some((error.failure, error.detail)),
-            };
-        }
-    };
+pub async fn relay(endpoint: &Endpoint, mut call: Call) -> Relayed {
+    if call.method == Method::GET {
+        call.deadline = call.deadline.min(RELAY_GET_TIME_MAX);
+    }
+    match endpoint.call(call).await {
+        Ok(answer) => relayed(answer),
+        Err(error) => Relayed {
+            response: Refusal::Receiver(error.failure).response(),
+            timing: error.timing,
+            address: error.address,
+            failure: Some((error.failure, error.detail)),
+        },
+    }
+}
+
+fn relayed(mut answer: Answer) -> Relayed {
     let (timing, address) = (answer.timing, answer.address);
     if answer.body.size_hint().lower() > RELAY_RESPONSE_BYTES_MAX as u64 {
         let sentence = format!("the answer is larger than {RELAY_RESPONSE_BYTES_MAX} bytes");

@@ -10,6 +10,7 @@ use tokio_rustls::client::TlsStream;
 use waypost_domain::{AttemptTiming, Clock, Failure};
 
 use crate::failure::Fault;
+use crate::socket::Socket;
 use crate::tls::ClientTls;
 
 /// Where connections of one endpoint go.
@@ -25,7 +26,7 @@ pub(crate) struct Target {
 /// An open connection, before HTTP is spoken on it.
 pub(crate) enum Wire {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Wire {
@@ -108,7 +109,7 @@ async fn open_at(
         Ok(config) => config.clone(),
         Err(sentence) => return Err(Fault::new(Failure::CertificateRefused, &**sentence)),
     };
-    let handshake = TlsConnector::from(config).connect(tls.name.clone(), stream);
+    let handshake = TlsConnector::from(config).connect(tls.name.clone(), Socket::new(stream));
     let stream = match timeout_at(until, handshake).await {
         Ok(secured) => secured.map_err(|error| Fault::of_tls(&error, &target.name))?,
         Err(_) => {

@@ -20,6 +20,7 @@ pub mod limits;
 mod listening;
 mod pool;
 mod resolve;
+mod socket;
 mod tls;
 
 pub use answer::{Answer, AnswerBody, BodyFault, Excerpt};
@@ -28,4 +29,5 @@ pub use failure::CallError;
 pub use headers::{header_map, header_map_with_capacity};
 pub use listening::Listening;
 pub use resolve::{Names, Resolver};
+pub use socket::Socket;
 pub use tls::{CaFileError, read_ca_file};

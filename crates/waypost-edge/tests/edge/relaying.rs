@@ -14,7 +14,7 @@ use waypost_edge::body::BodyReader;
 use waypost_edge::forwarded::relayed_headers;
 use waypost_edge::relay::relay;
 use waypost_edge::{Body, ConnectionInfo, ConnectionLimits};
-use waypost_outbound::{Endpoint, EndpointConfig, Outbound, OutboundConfig};
+use waypost_outbound::{Call, Endpoint, EndpointConfig, Outbound, OutboundConfig};
 
 use crate::face::{Face, answer, ask, status};
 
@@ -93,7 +93,8 @@ async fn serve(
     let headers = relayed_headers(head.headers, &caller);
     let endpoint = admitted.upstream().clone();
     let path_and_query = admitted.into_path_and_query();
-    relay(&endpoint, head.method, path_and_query, headers, body.bytes().clone(), deadline).await.response
+    let body = body.bytes().clone();
+    relay(&endpoint, Call { method: head.method, path_and_query, headers, body, deadline }).await.response
 }
 
 const LONG: Duration = Duration::from_secs(15);
