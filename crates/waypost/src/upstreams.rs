@@ -213,11 +213,17 @@ impl Upstreams {
             }
             match config::upstream_of_settings(&record.settings) {
                 Ok((upstream, _)) => wanted.push((upstream, Provision::Store)),
-                // One that was good when it was made (its secret's variable is gone, say) must not keep
-                // the others from being served.
-                Err(error) => {
-                    tracing::error!(upstream = %record.host, %error, "an upstream made at run time cannot be set up; it is left out")
-                }
+                // One that was good when it was made (its secret's file is gone, say) must neither keep the
+                // others from being served nor, where it is at work, be taken down by their change.
+                Err(error) => match self.find(&record.host) {
+                    Some(former) => {
+                        tracing::error!(upstream = %record.host, %error, "an upstream made at run time can no longer be set up; it goes on as it is");
+                        wanted.push((former.settings.clone(), Provision::Store));
+                    }
+                    None => {
+                        tracing::error!(upstream = %record.host, %error, "an upstream made at run time cannot be set up; it is left out");
+                    }
+                },
             }
         }
         let next: Vec<Prepared> = wanted
