@@ -11,7 +11,7 @@
 //!   identity key and own bytes.
 //! - **Identity keys** are the same for every copy of an event Meta may send, and differ between any
 //!   two events.
-//! - **Composing** ([`compose`]) makes payloads of every kind as Meta writes them, for tests and trials.
+//! - **Composing** ([`compose()`]) makes payloads of every kind as Meta writes them, for tests and trials.
 
 mod canonical;
 mod change;

@@ -26,7 +26,7 @@ const DELIVERIES_READ_MAX: i64 = 4_096;
 
 const DELIVERY_COLUMNS: &str = "id, request, event, destination, state, priority, attempts, overtaken, accepted_at, due_at, settled_at, turn, lanes";
 
-/// The columns of an event, in the order in which [`Reading::event_of`] reads them.
+/// The columns of an event, in the order in which `event_of` reads them.
 pub(super) const EVENT_COLUMNS: &str =
     "e.id, e.request, e.received_at, e.source, e.repeats, e.once, e.kind, e.class, e.field, e.type,
      e.phone_number_id, e.display_phone_number, e.waba_id, e.occurred_at, e.conversation, e.wamid, e.key";
