@@ -32,6 +32,11 @@ impl IdSet {
         fresh
     }
 
+    /// Whether an id lies before all that this set is for: one of an earlier run.
+    pub(crate) fn begins_after(&self, id: u64) -> bool {
+        id < self.base
+    }
+
     /// How many ids are in.
     pub(crate) fn len(&self) -> u64 {
         self.len
@@ -62,5 +67,6 @@ mod tests {
         assert_eq!(sent.missing_from(&arrived), 100);
         assert_eq!(arrived.missing_from(&sent), 0);
         assert!(!arrived.insert(999), "below the base");
+        assert!(arrived.begins_after(999) && !arrived.begins_after(1_000));
     }
 }

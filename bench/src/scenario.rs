@@ -1,9 +1,11 @@
-//! The scenarios: which servers, under which load, how often. All servers of a scenario take turns
-//! round by round, each started afresh, so that what changes on the machine meets them alike.
+//! How scenarios are run: all servers of a scenario take turns, each started afresh, and the rounds of all
+//! scenarios follow one another, so that what changes on the machine meets them alike.
 
 mod answer;
+mod backlog;
 mod deliver;
-mod memory;
+mod idle;
+mod list;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,12 +13,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
+pub(crate) use list::all;
+
 use crate::interrupt;
-use crate::peers::{
-    Bare, FLOOR, Ground, Mode, NO_STORE, NginxRecipe, NginxTuned, Peer, RECIPE, Running, SECRET, TUNED,
-    Waypost,
-};
+use crate::peers::{CALLBACK_PATH, Ground, Peer, Running, SECRET, TUNED, WAYPOST};
 use crate::sender::{self, Pace, Plan};
+use crate::stopwatch::{nanos, now_ns};
 use crate::table::{Row, Sample};
 use crate::webhook::BODY_BYTES;
 
@@ -37,8 +39,14 @@ pub(crate) struct Budget {
     pub(crate) repeats: usize,
     /// Steps of the search for the highest rate.
     pub(crate) search_steps: usize,
-    /// Scenarios that only a full run has.
+    /// Webhooks owed in the scenario that has a backlog.
+    pub(crate) backlog: u64,
+    /// For how long a server is watched while it does nothing.
+    pub(crate) idle: Duration,
+    /// Servers that only a full run has.
     pub(crate) extras: bool,
+    /// Time of the whole; no round begins that would not end within it.
+    pub(crate) whole: Duration,
 }
 
 impl Budget {
@@ -46,23 +54,29 @@ impl Budget {
     pub(crate) const SHORT: Self = Self {
         rounds: 3,
         rounds_few: 1,
-        warmup: Duration::from_millis(300),
-        measure: Duration::from_millis(1_500),
-        patience: Duration::from_millis(600),
+        warmup: Duration::from_millis(200),
+        measure: Duration::from_millis(800),
+        patience: Duration::from_millis(400),
         repeats: 4,
         search_steps: 4,
+        backlog: 100_000,
+        idle: Duration::from_millis(1_500),
         extras: false,
+        whole: Duration::from_secs(170),
     };
     /// Under thirty.
     pub(crate) const FULL: Self = Self {
         rounds: 5,
         rounds_few: 3,
-        warmup: Duration::from_secs(1),
-        measure: Duration::from_secs(5),
-        patience: Duration::from_secs(3),
+        warmup: Duration::from_millis(700),
+        measure: Duration::from_secs(4),
+        patience: Duration::from_secs(2),
         repeats: 20,
         search_steps: 6,
+        backlog: 1_000_000,
+        idle: Duration::from_secs(10),
         extras: true,
+        whole: Duration::from_secs(28 * 60),
     };
 }
 
@@ -75,16 +89,27 @@ pub(crate) struct Scenario {
     kind: Kind,
     peers: Vec<Box<dyn Peer>>,
     against: Vec<&'static str>,
-    side: bool,
+    rounds: usize,
 }
 
+#[derive(Clone, Copy)]
 enum Kind {
     /// Webhooks are sent and their answers timed.
     Answer(Load),
     /// Webhooks are followed to the receiver, at a fixed rate and at the highest that holds.
     Deliver,
-    /// What the server holds when idle and with many webhooks owed.
-    Memory,
+    /// Many webhooks are owed to a receiver that is down, and then delivered.
+    Backlog,
+    /// Nothing is sent.
+    Idle,
+}
+
+/// What one turn brought for one line of the table.
+struct Measured {
+    title: String,
+    /// The rate was fixed.
+    paced: bool,
+    sample: Sample,
 }
 
 /// How webhooks come.
@@ -109,118 +134,136 @@ const OTHERS_SHARE_MAX: f64 = 0.2;
 /// Contacts that write: so many conversations, and lanes, there are.
 const CONTACTS: u32 = 10_000;
 
-/// All scenarios of a run.
-pub(crate) fn all(budget: &Budget) -> Vec<Scenario> {
-    let relay = |id, title: &str, load: Load| Scenario {
-        id,
-        title: title.into(),
-        kind: Kind::Answer(load),
-        peers: vec![Box::new(NginxRecipe), Box::new(NginxTuned), Box::new(Waypost(Mode::Relay))],
-        against: vec![RECIPE, TUNED],
-        side: false,
-    };
-    let accept = |id, title: String, load: Load| Scenario {
-        id,
-        title,
-        kind: Kind::Answer(load),
-        peers: vec![Box::new(Bare::Log), Box::new(Waypost(Mode::Store))],
-        against: vec![FLOOR],
-        side: true,
-    };
-    let fixed = |connections, rate| Load { connections, pace: Pace::Open(rate), ..Load::USUAL };
-    let mut scenarios = vec![
-        relay("relay", "relay, 64 kept connections", Load::USUAL),
-        relay("close", "relay, a connection per request", Load { reconnect: true, ..Load::USUAL }),
-        relay("relay-calm", "relay, 512/s", fixed(32, 512.0)),
-        Scenario {
-            peers: vec![
-                Box::new(Bare::NoStore),
-                Box::new(Bare::Log),
-                Box::new(Waypost(Mode::Store)),
-                Box::new(Waypost(Mode::StoreReceiverDown)),
-            ],
-            against: vec![NO_STORE, FLOOR],
-            side: false,
-            ..accept("accept", "acknowledge, 64 connections".into(), Load::USUAL)
-        },
-        accept("accept-calm", "acknowledge, 200/s".into(), fixed(64, 200.0)),
-        accept("accept-calm", "acknowledge, 1,000/s".into(), fixed(64, 1_000.0)),
-        accept("accept-calm", "acknowledge, 5,000/s".into(), fixed(64, 5_000.0)),
-        own("deliver", "end to end", Kind::Deliver, Mode::Store),
-        own("memory", "memory", Kind::Memory, Mode::StoreReceiverDown),
-    ];
-    if budget.extras {
-        let resume = Load { reconnect: true, resume: true, ..Load::USUAL };
-        scenarios.push(relay("resume", "relay, a resumed connection per request", resume));
-        for connections in [1, 16, 256] {
-            let title = format!("acknowledge, connections: {connections}");
-            scenarios.push(accept("connections", title, Load { connections, ..Load::USUAL }));
-        }
-        for body_bytes in [4 * 1024, 64 * 1024, 3_000_000] {
-            let title = format!("acknowledge, bodies of {body_bytes} bytes");
-            scenarios.push(accept("bodies", title, Load { connections: 16, body_bytes, ..Load::USUAL }));
-        }
-    }
-    scenarios
-}
-
-fn own(id: &'static str, title: &str, kind: Kind, mode: Mode) -> Scenario {
-    let peers: Vec<Box<dyn Peer>> = vec![Box::new(Waypost(mode))];
-    Scenario { id, title: title.into(), kind, peers, against: Vec::new(), side: true }
-}
-
-/// What a scenario brought.
+/// What a run brought.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     /// Lines for the table.
     pub(crate) rows: Vec<Row>,
-    /// Servers that are not installed, once each.
+    /// What was left out, and why, once each.
     pub(crate) missing: Vec<String>,
     /// Turns taken again because strangers used the machine.
     pub(crate) repeated: usize,
+    /// Scenarios whose later rounds did not fit into the time.
+    pub(crate) cut_short: Vec<String>,
     /// Turns that went wrong.
     pub(crate) faults: Vec<String>,
 }
 
-impl Scenario {
-    /// Runs it and adds what it found. Fails only if interrupted or the machine fails the bench.
-    pub(crate) fn run(
-        &self,
-        ground: &Ground,
-        budget: &Budget,
-        findings: &mut Findings,
-    ) -> anyhow::Result<()> {
-        let mut there: Vec<&dyn Peer> = Vec::new();
-        for peer in &self.peers {
+/// Runs scenarios, round by round. Fails only if interrupted or the machine fails the bench.
+pub(crate) fn run(scenarios: &[Scenario], ground: &Ground, budget: &Budget) -> anyhow::Result<Findings> {
+    let end_ns = now_ns() + nanos(budget.whole);
+    let mut findings = Findings::default();
+    let mut runs: Vec<Run<'_>> =
+        scenarios.iter().map(|scenario| Run::new(scenario, ground, &mut findings)).collect();
+    for round in 0..scenarios.iter().map(|scenario| scenario.rounds).max().unwrap_or(0) {
+        for run in &mut runs {
+            if round >= run.scenario.rounds || run.there.is_empty() {
+                continue;
+            }
+            let start_ns = now_ns();
+            if start_ns + run.longest_ns > end_ns {
+                run.rounds_cut += 1;
+                continue;
+            }
+            run.round(round, ground, budget, &mut findings)?;
+            run.longest_ns = run.longest_ns.max(now_ns() - start_ns);
+        }
+    }
+    let cut_short = runs.iter().filter(|run| run.rounds_cut > 0).map(|run| {
+        let Scenario { title, rounds, .. } = run.scenario;
+        format!("{title}, {} of {rounds} rounds", rounds - run.rounds_cut)
+    });
+    findings.cut_short = cut_short.collect();
+    findings.rows = runs.into_iter().flat_map(|run| run.rows).collect();
+    Ok(findings)
+}
+
+/// A scenario under way.
+struct Run<'a> {
+    scenario: &'a Scenario,
+    /// Its servers, as far as they are installed.
+    there: Vec<&'a dyn Peer>,
+    rows: Vec<Row>,
+    /// What its longest round took.
+    longest_ns: u64,
+    /// Rounds for which no time was left.
+    rounds_cut: usize,
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a Scenario, ground: &Ground, findings: &mut Findings) -> Self {
+        let mut there = Vec::new();
+        for peer in &scenario.peers {
             match peer.missing(ground) {
                 None => there.push(peer.as_ref()),
                 Some(text) if findings.missing.contains(&text) => {}
                 Some(text) => findings.missing.push(text),
             }
         }
-        let rounds = if self.side { budget.rounds_few } else { budget.rounds };
-        let mut rows: Vec<Row> = Vec::new();
-        for round in 0..rounds {
-            for turn in 0..there.len() {
-                interrupt::check()?;
-                // Each round starts with another server.
-                let peer = there[(turn + round) % there.len()];
-                tell(&format!("{}: {}, round {} of {rounds}", self.title, peer.name(), round + 1));
-                match self.quiet_turn(ground, budget, peer, &mut findings.repeated) {
-                    Ok(samples) => self.note(&mut rows, &there, peer.name(), samples),
-                    Err(error) => {
-                        interrupt::check()?;
-                        let text = format!("{}, {}: {error:#}", self.title, peer.name());
-                        tell(&text);
-                        findings.faults.push(text);
-                    }
+        Self { scenario, there, rows: Vec::new(), longest_ns: 0, rounds_cut: 0 }
+    }
+
+    /// Every server takes its turn; each round starts with another.
+    fn round(
+        &mut self,
+        round: usize,
+        ground: &Ground,
+        budget: &Budget,
+        findings: &mut Findings,
+    ) -> anyhow::Result<()> {
+        for turn in 0..self.there.len() {
+            interrupt::check()?;
+            let peer = self.there[(turn + round) % self.there.len()];
+            let Scenario { title, rounds, .. } = self.scenario;
+            tell(&format!("{title}: {}, round {} of {rounds}", peer.name(), round + 1));
+            match self.scenario.quiet_turn(ground, budget, peer, &mut findings.repeated) {
+                Ok(measured) => self.note(round, peer.name(), measured),
+                Err(error) => {
+                    interrupt::check()?;
+                    let text = format!("{title}, {}: {error:#}", peer.name());
+                    tell(&text);
+                    findings.faults.push(text);
                 }
             }
         }
-        findings.rows.append(&mut rows);
         Ok(())
     }
 
+    /// Files what was measured under its rows, which stand in the order of what is measured, then of servers.
+    fn note(&mut self, round: usize, peer: &str, measured: Vec<Measured>) {
+        for Measured { title, paced, sample } in measured {
+            let sample = Sample { round, ..sample };
+            let row = self.rows.iter_mut().find(|row| row.scenario == title && row.peer == peer);
+            if let Some(row) = row {
+                row.samples.push(sample);
+                continue;
+            }
+            // Others are there to be compared with.
+            let compared = peer.starts_with(WAYPOST);
+            let against = self.scenario.against.iter().filter(|name| compared && **name != peer);
+            self.rows.push(Row {
+                scenario: title,
+                peer: peer.into(),
+                samples: vec![sample],
+                against: against.map(|name| (*name).into()).collect(),
+                paced,
+            });
+        }
+        let mut titles: Vec<String> = Vec::new();
+        for row in &self.rows {
+            if !titles.contains(&row.scenario) {
+                titles.push(row.scenario.clone());
+            }
+        }
+        let place = |row: &Row| {
+            let title = titles.iter().position(|title| *title == row.scenario);
+            (title, self.there.iter().position(|peer| peer.name() == row.peer))
+        };
+        self.rows.sort_by_key(place);
+    }
+}
+
+impl Scenario {
     /// One server's turn; where strangers used much of the machine meanwhile, a second one, and of
     /// the two the one that was disturbed less, whatever it measured.
     fn quiet_turn(
@@ -229,9 +272,10 @@ impl Scenario {
         budget: &Budget,
         peer: &dyn Peer,
         repeated: &mut usize,
-    ) -> anyhow::Result<Vec<(String, Sample)>> {
+    ) -> anyhow::Result<Vec<Measured>> {
         let first = self.turn(ground, budget, peer)?;
-        if disturbance(&first) <= OTHERS_SHARE_MAX || *repeated >= budget.repeats {
+        let repeatable = matches!(self.kind, Kind::Answer(_) | Kind::Idle);
+        if disturbance(&first) <= OTHERS_SHARE_MAX || !repeatable || *repeated >= budget.repeats {
             return Ok(first);
         }
         *repeated += 1;
@@ -241,67 +285,44 @@ impl Scenario {
     }
 
     /// One server's turn, in a folder of its own that is removed after it.
-    fn turn(
-        &self,
-        ground: &Ground,
-        budget: &Budget,
-        peer: &dyn Peer,
-    ) -> anyhow::Result<Vec<(String, Sample)>> {
+    fn turn(&self, ground: &Ground, budget: &Budget, peer: &dyn Peer) -> anyhow::Result<Vec<Measured>> {
         let folder = fresh_folder(&ground.work)?;
         let result = (|| {
             let running = peer.start(ground, &folder)?;
-            check(ground, &running, self.relays())?;
-            let samples = match self.kind {
+            check(ground, &running, self.against.contains(&TUNED))?;
+            match self.kind {
                 Kind::Answer(load) => {
-                    vec![(self.title.clone(), answer::measure(&running, load, budget)?)]
+                    answer::run_in(&running, load, peer.run_in())?;
+                    let sample = answer::measure(&running, load, budget)?;
+                    running.servers.stop()?;
+                    Ok(vec![Measured { title: self.title.clone(), paced: load.pace != Pace::Closed, sample }])
                 }
-                Kind::Deliver => deliver::measure(&running, &ground.sink_http, budget)?,
-                Kind::Memory => memory::measure(&running, budget)?,
-            };
-            running.server.stop()?;
-            Ok(samples)
+                Kind::Deliver => {
+                    deliver::run_in(&running, &ground.sink_http, peer.run_in())?;
+                    let measured = deliver::measure(&running, &ground.sink_http, budget)?;
+                    running.servers.stop()?;
+                    Ok(measured)
+                }
+                Kind::Idle => {
+                    let sample = idle::measure(&running, budget);
+                    running.servers.stop()?;
+                    Ok(vec![Measured { title: self.title.clone(), paced: false, sample }])
+                }
+                Kind::Backlog => backlog::measure(running, ground, &folder, budget),
+            }
         })();
         fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
         result
     }
-
-    fn relays(&self) -> bool {
-        self.against.contains(&TUNED)
-    }
-
-    /// Files samples under their rows, which stand in the order of the scenario's servers.
-    fn note(&self, rows: &mut Vec<Row>, there: &[&dyn Peer], peer: &str, samples: Vec<(String, Sample)>) {
-        let place = |name: &str| there.iter().position(|peer| peer.name() == name);
-        for (title, sample) in samples {
-            match rows.iter_mut().find(|row| row.scenario == title && row.peer == peer) {
-                Some(row) => row.samples.push(sample),
-                None => {
-                    rows.push(Row {
-                        scenario: title,
-                        peer: peer.into(),
-                        samples: vec![sample],
-                        against: self
-                            .against
-                            .iter()
-                            .filter(|name| **name != peer)
-                            .map(|name| (*name).into())
-                            .collect(),
-                        paced: matches!(&self.kind, Kind::Answer(load) if load.pace != Pace::Closed),
-                    });
-                    rows.sort_by_key(|row| place(&row.peer));
-                }
-            }
-        }
-    }
 }
 
 /// The largest share of the machine that others had during a turn.
-fn disturbance(samples: &[(String, Sample)]) -> f64 {
-    samples.iter().filter_map(|(_, sample)| sample.others).fold(0.0, f64::max)
+fn disturbance(measured: &[Measured]) -> f64 {
+    measured.iter().filter_map(|measured| measured.sample.others).fold(0.0, f64::max)
 }
 
 /// Whether a server does its work at all: a webhook is acknowledged (and, where it relays, has
-/// reached the receiver), and a host that is not on its list is refused.
+/// reached the receiver at its own path, byte for byte), and a host that is not on its list is refused.
 fn check(ground: &Ground, running: &Running, relays: bool) -> anyhow::Result<()> {
     let once = |path: &str| {
         let mut plan = plan(running, Load { connections: 1, ..Load::USUAL });
@@ -310,12 +331,14 @@ fn check(ground: &Ground, running: &Running, relays: bool) -> anyhow::Result<()>
         plan.count_max = Some(1);
         sender::run(&plan, sender::new_id_base(), |_| ()).context("the trial request")
     };
-    let before = ground.sink_https.requests();
+    ground.sink_https.open_book(0);
     let outcome = once(&running.target.path)?;
+    let book = ground.sink_https.close_book();
     ensure!(outcome.completed == 1, "the trial webhook was not acknowledged: {:?}", outcome.refused);
     ensure!(
-        !relays || ground.sink_https.requests() == before + 1,
-        "the trial webhook did not reach the receiver"
+        !relays || book.first_target.as_deref() == Some(CALLBACK_PATH),
+        "the trial webhook reached the receiver at {:?}, not {CALLBACK_PATH}",
+        book.first_target
     );
     if let Some(path) = &running.forbidden_path {
         let outcome = once(path)?;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +35,10 @@ pub(crate) struct Target {
     pub(crate) tls: bool,
     /// The server's name, for `Host` and SNI.
     pub(crate) host: String,
-    /// The request target.
+    /// The request target; where there are sources, what theirs have in common.
     pub(crate) path: String,
+    /// Sources that take turns, numbered at the end of the path and of the secret.
+    pub(crate) sources: Option<NonZeroU32>,
 }
 
 /// How webhooks follow one another.
@@ -179,6 +181,7 @@ impl<'a> Sender<'a> {
             secret: plan.secret.clone(),
             close: plan.reconnect,
             contacts: plan.contacts,
+            sources: target.sources,
         })?;
         let tls = match target.tls {
             true => Some((

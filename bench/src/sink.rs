@@ -14,7 +14,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -32,7 +32,7 @@ use crate::webhook;
 pub(crate) struct Book {
     /// Their ids.
     pub(crate) arrived: IdSet,
-    /// Arrivals of an id that had arrived before.
+    /// Arrivals of an id that had arrived before. What earlier runs left is not counted.
     pub(crate) repeated: u64,
     /// Requests that were none of the sender's webhooks.
     pub(crate) unmarked: u64,
@@ -40,8 +40,12 @@ pub(crate) struct Book {
     /// since timing began.
     pub(crate) latency: Histogram,
     timed_from_ns: u64,
-    /// When the last of them arrived, by the process's clock.
+    /// When the first of them arrived, by the process's clock.
+    pub(crate) first_ns: u64,
+    /// When the last of them arrived.
     pub(crate) last_ns: u64,
+    /// The request target of the first request, byte for byte.
+    pub(crate) first_target: Option<String>,
 }
 
 /// A receiver on its own thread; dropped, it ends.
@@ -132,16 +136,25 @@ impl Shared {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn received(&self, body: &[u8]) {
+    fn received(&self, target: &Uri, body: &[u8]) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let mut book = self.book();
         let Some(book) = book.as_mut() else { return };
+        if book.first_target.is_none() {
+            book.first_target = Some(target.to_string());
+        }
         let Some(mark) = webhook::mark(body) else {
             book.unmarked += 1;
             return;
         };
+        if book.arrived.begins_after(mark.id) {
+            return;
+        }
         if book.arrived.insert(mark.id) {
             book.last_ns = now_ns();
+            if book.arrived.len() == 1 {
+                book.first_ns = book.last_ns;
+            }
             if mark.sent_ns >= book.timed_from_ns {
                 book.latency.record(book.last_ns.saturating_sub(mark.sent_ns));
             }
@@ -176,8 +189,9 @@ async fn serve(socket: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>)
         let shared = &shared;
         async move {
             // A request that breaks off is not counted; its connection is at its end anyway.
-            if let Ok(body) = request.into_body().collect().await {
-                shared.received(&body.to_bytes());
+            let (head, body) = request.into_parts();
+            if let Ok(body) = body.collect().await {
+                shared.received(&head.uri, &body.to_bytes());
             }
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         }

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 /// One measured run of one server. What a scenario does not measure is `None`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sample {
+    /// In which round: ratios are those of one round.
+    pub(crate) round: usize,
     /// Acknowledged, or end to end delivered, a second.
     pub(crate) per_second: Option<f64>,
     /// Latency: median, 99th and 99.9th percentile.
@@ -15,10 +17,12 @@ pub(crate) struct Sample {
     pub(crate) p999_ms: Option<f64>,
     /// Processor seconds of the server's processes per 10,000 requests.
     pub(crate) cpu_per_10k: Option<f64>,
-    /// Resident memory of the server's processes at the end.
-    pub(crate) resident_mib: Option<f64>,
+    /// Memory of all of the server's processes when the load stopped; pages that they share count once.
+    pub(crate) memory_mib: Option<f64>,
     /// Bytes the server wrote towards the disk per request.
     pub(crate) written_per_request: Option<f64>,
+    /// The same server's rate while nothing is owed from before, where that is what its rate is compared with.
+    pub(crate) unburdened_per_second: Option<f64>,
     /// Requests that were not answered 2xx.
     pub(crate) failed: u64,
     /// Share of the machine that was neither the server's nor the bench's.
@@ -51,8 +55,8 @@ const HEADINGS: [&str; 12] = [
     "p99.9 ms",
     "CPU s/10k",
     "against",
-    "RSS MiB",
-    "written B/request",
+    "memory MiB",
+    "written B/webhook",
     "failed",
     "others %",
 ];
@@ -70,7 +74,7 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
             row.spread(|sample| sample.p999_ms),
             row.spread(|sample| sample.cpu_per_10k),
             row.comparisons(rows),
-            row.spread(|sample| sample.resident_mib),
+            row.spread(|sample| sample.memory_mib),
             row.spread(|sample| sample.written_per_request),
             row.samples.iter().map(|sample| sample.failed).sum::<u64>().to_string(),
             row.spread(|sample| sample.others.map(|share| share * 100.0)),
@@ -101,14 +105,17 @@ impl Row {
     }
 
     fn comparisons(&self, rows: &[Self]) -> String {
-        let texts: Vec<_> = self
-            .against
+        let mut own: Vec<f64> = self
+            .samples
             .iter()
-            .filter_map(|peer| {
-                let rival = rows.iter().find(|row| row.scenario == self.scenario && row.peer == *peer)?;
-                self.comparison(rival)
-            })
+            .filter_map(|sample| Some(sample.per_second? / sample.unburdened_per_second?))
             .collect();
+        let own = median(&mut own).map(|ratio| format!("rate {ratio:.2}× of its own with none owed"));
+        let rivals = self.against.iter().filter_map(|peer| {
+            let rival = rows.iter().find(|row| row.scenario == self.scenario && row.peer == *peer)?;
+            self.comparison(rival)
+        });
+        let texts: Vec<_> = own.into_iter().chain(rivals).collect();
         if texts.is_empty() { "–".into() } else { texts.join("; ") }
     }
 
@@ -127,8 +134,10 @@ impl Row {
                 let mut ratios: Vec<f64> = self
                     .samples
                     .iter()
-                    .zip(&rival.samples)
-                    .filter_map(|(ours, theirs)| Some(figure(ours)? / figure(theirs)?))
+                    .filter_map(|ours| {
+                        let theirs = rival.samples.iter().find(|theirs| theirs.round == ours.round)?;
+                        Some(figure(ours)? / figure(theirs)?)
+                    })
                     .filter(|ratio| ratio.is_finite())
                     .collect();
                 Some(format!("{name} {:.2}×", median(&mut ratios)?))
@@ -175,12 +184,16 @@ mod tests {
     use super::*;
 
     fn row(peer: &str, rates: &[f64], cpu: f64) -> Row {
-        let sample =
-            |rate: &f64| Sample { per_second: Some(*rate), cpu_per_10k: Some(cpu), ..Sample::default() };
+        let sample = |(round, rate): (usize, &f64)| Sample {
+            round,
+            per_second: Some(*rate),
+            cpu_per_10k: Some(cpu),
+            ..Sample::default()
+        };
         Row {
             scenario: "relay".into(),
             peer: peer.into(),
-            samples: rates.iter().map(sample).collect(),
+            samples: rates.iter().enumerate().map(sample).collect(),
             against: vec!["slow".into(), "absent".into()],
             paced: false,
         }
@@ -199,6 +212,23 @@ mod tests {
         let fast = row("fast", &[10_000.0, 22_000.0, 48_000.0], 1.0);
         let text = markdown(&[slow, fast]);
         assert!(text.contains("rate 11.00×, CPU 0.25× of slow |"), "{text}");
+    }
+
+    #[test]
+    fn a_round_that_only_one_of_two_finished_counts_in_no_ratio() {
+        let mut slow = row("slow", &[1_000.0, 2_000.0, 4_000.0], 4.0);
+        slow.samples.remove(0);
+        let fast = row("fast", &[10_000.0, 22_000.0, 44_000.0], 1.0);
+        let text = markdown(&[slow, fast]);
+        assert!(text.contains("rate 11.00×, CPU 0.25× of slow |"), "{text}");
+    }
+
+    #[test]
+    fn a_rate_is_compared_with_its_own_where_it_has_one() {
+        let mut drained = row("drained", &[900.0], 1.0);
+        drained.samples[0].unburdened_per_second = Some(1_000.0);
+        let text = markdown(&[drained]);
+        assert!(text.contains("rate 0.90× of its own with none owed |"), "{text}");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! contact, the time of sending and the signature are written over; nothing is allocated.
 //! The envelope's shape follows Meta's page "Webhooks: messages"; all values are invented.
 
+use std::num::NonZeroU32;
+
 use anyhow::{Context as _, ensure};
 use aws_lc_rs::hmac;
 
@@ -24,6 +26,16 @@ pub(crate) struct Spec {
     pub(crate) close: bool,
     /// How many different contacts write, in turn: so many conversations.
     pub(crate) contacts: u32,
+    /// Sources that take turns; none where there is but the path and the secret as given.
+    pub(crate) sources: Option<NonZeroU32>,
+}
+
+/// Digits of a source's number, at the end of its path and of its secret.
+const SOURCE_DIGITS: usize = 6;
+
+/// The path or the secret of one of many sources: what they have in common, and the source's number.
+pub(crate) fn of_source(common: &str, source: u32) -> String {
+    format!("{common}{source:0SOURCE_DIGITS$}")
 }
 
 /// The size of a plain text message's webhook.
@@ -49,19 +61,28 @@ pub(crate) struct Template {
     sent_at: usize,
     contact_at: [usize; 2],
     contacts: u64,
-    key: hmac::Key,
+    /// Where the source's number stands, if there are sources.
+    source_at: Option<usize>,
+    /// One for each source, or the only one.
+    keys: Vec<hmac::Key>,
 }
 
 impl Template {
     /// Lays out the request. Fails if the body is too small to hold a message.
     pub(crate) fn new(spec: &Spec) -> anyhow::Result<Self> {
         let body = body(spec.body_bytes)?;
+        let sources = spec.sources.map_or(0, NonZeroU32::get);
+        let path = if sources > 0 { of_source(&spec.path, 0) } else { spec.path.clone() };
+        let key = |secret: &str| hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+        let keys = match sources {
+            0 => vec![key(&spec.secret)],
+            many => (0..many).map(|source| key(&of_source(&spec.secret, source))).collect(),
+        };
         let connection = if spec.close { "Connection: close\r\n" } else { "" };
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nUser-Agent: facebookexternalua\r\n\
              Content-Type: application/json\r\n{connection}X-Hub-Signature-256: sha256={signature}\r\n\
              Content-Length: {length}\r\n\r\n",
-            path = spec.path,
             host = spec.host,
             signature = HEX_SLOT.repeat(4),
             length = body.len(),
@@ -81,7 +102,8 @@ impl Template {
             sent_at: after(SENT_PREFIX)?,
             contact_at: [contact, from],
             contacts: u64::from(spec.contacts.clamp(1, 1_000_000)),
-            key: hmac::Key::new(hmac::HMAC_SHA256, spec.secret.as_bytes()),
+            source_at: spec.sources.map(|_| "POST ".len() + spec.path.len()),
+            keys,
             request,
             body_at,
             signature_at,
@@ -92,16 +114,14 @@ impl Template {
     pub(crate) fn fill(&mut self, id: u64, sent_ns: u64) -> &[u8] {
         write_hex(&mut self.request[self.id_at..][..16], &id.to_be_bytes());
         write_hex(&mut self.request[self.sent_at..][..16], &sent_ns.to_be_bytes());
-        let mut contact = id % self.contacts;
-        let mut digits = [b'0'; CONTACT_SLOT.len()];
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (contact % 10) as u8;
-            contact /= 10;
-        }
         for at in self.contact_at {
-            self.request[at..][..digits.len()].copy_from_slice(&digits);
+            write_digits(&mut self.request[at..][..CONTACT_SLOT.len()], id % self.contacts);
         }
-        let tag = hmac::sign(&self.key, &self.request[self.body_at..]);
+        let source = id % self.keys.len() as u64;
+        if let Some(at) = self.source_at {
+            write_digits(&mut self.request[at..][..SOURCE_DIGITS], source);
+        }
+        let tag = hmac::sign(&self.keys[source as usize], &self.request[self.body_at..]);
         write_hex(&mut self.request[self.signature_at..][..64], tag.as_ref());
         &self.request
     }
@@ -163,6 +183,13 @@ fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
         .find(|at| haystack[*at] == first && haystack[*at..].starts_with(needle))
 }
 
+fn write_digits(into: &mut [u8], mut number: u64) {
+    for digit in into.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
 fn write_hex(into: &mut [u8], bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (pair, byte) in into.chunks_exact_mut(2).zip(bytes) {
@@ -187,6 +214,7 @@ mod tests {
             secret: "a-secret".into(),
             close: false,
             contacts: 10_000,
+            sources: None,
         }
     }
 
@@ -236,6 +264,21 @@ mod tests {
             value["entry"][0]["changes"][0]["value"]["messages"][0]["from"].clone()
         };
         assert_eq!(from(&first), from(&second));
+    }
+
+    #[test]
+    fn sources_take_turns_each_with_its_own_path_and_secret() {
+        let common = Spec { path: "/w/token".into(), sources: NonZeroU32::new(3), ..spec(BODY_BYTES) };
+        let mut template = Template::new(&common).unwrap();
+        for (id, source) in [(0, "000000"), (4, "000001"), (5, "000002"), (6, "000000")] {
+            let (head, body) = parts(template.fill(id, 0));
+            assert!(head.starts_with(&format!("POST /w/token{source} HTTP/1.1\r\n")), "{head}");
+            let signature = head.lines().find_map(|line| line.strip_prefix("X-Hub-Signature-256: ")).unwrap();
+            let secret = format!("a-secret{source}");
+            let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+            assert!(is_signed(&key, signature.as_bytes(), &body));
+        }
+        assert_eq!(of_source("/w/token", 2), "/w/token000002");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::peers::Ground;
+use crate::peers::{self, Ground};
 use crate::scenario::{self, Budget, Findings};
 use crate::stopwatch::now_ns;
 use crate::{machine, table};
@@ -31,6 +31,9 @@ pub(super) struct Compare {
     /// The gateway's binary
     #[arg(long, value_name = "FILE", default_value = "target/release/waypost")]
     waypost: PathBuf,
+    /// The folder of the peers on Node, its packages installed
+    #[arg(long, value_name = "DIR", default_value = "bench/peers/node")]
+    node_peers: PathBuf,
     /// Where servers keep their files meanwhile; it should be on the disk whose speed counts
     #[arg(long, value_name = "DIR")]
     work: Option<PathBuf>,
@@ -68,12 +71,11 @@ impl Compare {
             .tempdir_in(&work)
             .with_context(|| format!("making a folder in {}", work.display()))?;
         let about = machine::describe(work.path());
-        let ground = Ground::prepare(work.path(), std::path::absolute(&self.waypost)?)?;
+        let waypost = std::path::absolute(&self.waypost)?;
+        let ground = Ground::prepare(work.path(), waypost, std::path::absolute(&self.node_peers)?)?;
+        let about = [about, vec![format!("Peers: {}", peers::versions(&ground))]].concat();
         let start_ns = now_ns();
-        let mut findings = Findings::default();
-        for scenario in &scenarios {
-            scenario.run(&ground, &budget, &mut findings)?;
-        }
+        let findings = scenario::run(&scenarios, &ground, &budget)?;
         let text = report(&about, &budget, &findings, (now_ns() - start_ns) / 1_000_000_000);
         write!(io::stdout().lock(), "{text}")?;
         if let Some(folder) = self.output.parent() {
@@ -87,7 +89,7 @@ impl Compare {
 fn report(about: &[String], budget: &Budget, findings: &Findings, seconds: u64) -> String {
     let mut text = String::from("# Benchmark\n\n");
     let turns = format!(
-        "Turns of {:.1} s after {:.1} s of warm-up; {} rounds ({} for side scenarios), servers taking turns \
+        "Turns of {:.1} s after {:.1} s of warm-up; up to {} rounds ({} for side scenarios), servers taking turns \
          within each; figures are medians (min–max), ratios medians of the ratios within rounds; {} turns were taken again because others used the machine. The whole took {seconds} s.",
         budget.measure.as_secs_f64(),
         budget.warmup.as_secs_f64(),
@@ -96,8 +98,10 @@ fn report(about: &[String], budget: &Budget, findings: &Findings, seconds: u64) 
         findings.repeated,
     );
     let missing = findings.missing.iter().map(|missing| format!("Left out: {missing}"));
+    let cut_short = (!findings.cut_short.is_empty())
+        .then(|| format!("No time was left for all rounds of: {}", findings.cut_short.join("; ")));
     // Writing to a string does not fail.
-    for line in about.iter().cloned().chain([turns]).chain(missing) {
+    for line in about.iter().cloned().chain([turns]).chain(missing).chain(cut_short) {
         let _ = writeln!(text, "- {line}");
     }
     for fault in &findings.faults {

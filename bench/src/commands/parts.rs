@@ -107,7 +107,7 @@ fn target(uri: &Uri) -> anyhow::Result<Target> {
     let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
     let address = (host, port).to_socket_addrs()?.next().with_context(|| format!("{host} has no address"))?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    Ok(Target { address, tls, host: host.into(), path: path.into() })
+    Ok(Target { address, tls, host: host.into(), path: path.into(), sources: None })
 }
 
 #[derive(Debug, Args)]

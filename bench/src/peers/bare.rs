@@ -46,7 +46,7 @@ impl Peer for Bare {
         let (server, rest) = Server::start(command, &folder.join("output.log"), Ready::Line("listening"))?;
         let address: SocketAddr = rest.parse().context("the floor's address")?;
         let path = format!("/{RECEIVER_HOST}{CALLBACK_PATH}");
-        let target = Target { address, tls: false, host: PROXY_HOST.into(), path };
-        Ok(Running { server, target, forbidden_path: None })
+        let target = Target { address, tls: false, host: PROXY_HOST.into(), path, sources: None };
+        Ok(Running { servers: [server].into(), target, forbidden_path: None })
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Budget, Load, plan};
 use crate::machine::{self, Processor};
 use crate::peers::Running;
-use crate::process::{Processes, Usage};
-use crate::sender::{self, Moment, Outcome};
+use crate::process::{Held, Processes, Usage};
+use crate::sender::{self, Moment, Outcome, Pace};
 use crate::table::Sample;
 
 /// One turn under a load.
@@ -17,7 +17,19 @@ pub(super) fn measure(running: &Running, load: Load, budget: &Budget) -> anyhow:
     plan.measure = budget.measure;
     let mut readings = Readings::new(running);
     let outcome = sender::run(&plan, sender::new_id_base(), |moment| readings.take(moment))?;
+    readings.weigh();
     Ok(readings.sample(&outcome))
+}
+
+/// The load that will be measured, as fast as it is answered, without looking.
+pub(super) fn run_in(running: &Running, load: Load, time: Duration) -> anyhow::Result<()> {
+    if time.is_zero() {
+        return Ok(());
+    }
+    let mut plan = plan(running, Load { pace: Pace::Closed, ..load });
+    plan.measure = time;
+    sender::run(&plan, sender::new_id_base(), |_| ())?;
+    Ok(())
 }
 
 /// What the machine says when measuring begins and ends.
@@ -26,6 +38,7 @@ pub(super) struct Readings {
     own: Processes,
     begin: Reading,
     end: Reading,
+    held: Held,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -38,8 +51,16 @@ struct Reading {
 impl Readings {
     /// Ready to read a server's processes and this program.
     pub(super) fn new(running: &Running) -> Self {
-        let (begin, end) = Default::default();
-        Self { server: running.server.processes(), own: Processes::own(), begin, end }
+        let (begin, end, held) = Default::default();
+        Self { server: running.servers.processes(), own: Processes::own(), begin, end, held }
+    }
+
+    /// The same, as if they had been read before the server was started.
+    pub(super) fn since_start(running: &Running) -> Self {
+        let mut readings = Self::new(running);
+        readings.take(Moment::Begin);
+        readings.begin.server = Usage::default();
+        readings
     }
 
     /// Reads.
@@ -52,9 +73,14 @@ impl Readings {
         }
     }
 
-    /// The server's processes.
-    pub(super) fn server(&self) -> &Processes {
-        &self.server
+    /// Reads what the server holds: apart from the rest, since it may take some milliseconds.
+    pub(super) fn weigh(&mut self) {
+        self.held = self.server.held();
+    }
+
+    /// What the server held when it was last weighed.
+    pub(super) fn held(&self) -> Held {
+        self.held
     }
 
     /// Processor time of the server between the readings.
@@ -91,7 +117,7 @@ impl Readings {
         let per = |total: f64| (requests > 0).then(|| total / requests as f64);
         Sample {
             cpu_per_10k: per(self.server_cpu().as_secs_f64() * 10_000.0),
-            resident_mib: Some(mib(self.server.resident().now_bytes)),
+            memory_mib: Some(mib(self.held.now_bytes)),
             written_per_request: per(self.written_bytes() as f64),
             others: Some(self.others()),
             ..Sample::default()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use super::answer::Readings;
-use super::{Budget, Load, plan};
+use super::{Budget, Load, Measured, plan};
 use crate::peers::Running;
 use crate::sender::{self, Moment, Outcome, Pace};
 use crate::sink::{Book, Sink};
@@ -18,29 +18,49 @@ use crate::{interrupt, machine};
 const RATE: f64 = 5_000.0;
 /// A backlog no older than this at the end of the load counts as none.
 const BACKLOG_SECONDS_MAX: f64 = 0.1;
+/// The highest rate that is tried, in parts of the one that was delivered when saturated.
+const RATE_SOUGHT_MAX: f64 = 1.2;
 /// The receiver gets nothing new for so long: the rest is not coming.
 const STALL_TIME_MAX: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(2);
 
 /// One server's turn: a fixed rate, as fast as it acknowledges, and the highest rate at which
 /// nothing piles up.
-pub(super) fn measure(
-    running: &Running,
-    sink: &Sink,
-    budget: &Budget,
-) -> anyhow::Result<Vec<(String, Sample)>> {
+pub(super) fn measure(running: &Running, sink: &Sink, budget: &Budget) -> anyhow::Result<Vec<Measured>> {
     machine::wait_until_quiet(budget.patience);
     let fixed = Run::new(running, sink, budget, Pace::Open(RATE))?;
     let saturated = Run::new(running, sink, budget, Pace::Closed)?;
     let saturated_rate = saturated.delivered_per_second();
-    let mut samples = vec![
-        ("end to end, 5,000/s".to_owned(), fixed.sample(fixed.outcome.per_second())),
-        ("end to end, saturated".to_owned(), saturated.sample(saturated_rate)),
+    let line = |title: &str, paced, sample| Measured { title: format!("end to end, {title}"), paced, sample };
+    let mut measured = vec![
+        line("5,000/s", true, fixed.sample(fixed.outcome.per_second())),
+        line("saturated", false, saturated.sample(saturated_rate)),
     ];
-    if let Some((rate, run)) = highest_held(running, sink, budget, saturated_rate * 1.3)? {
-        samples.push(("end to end, highest rate held".to_owned(), run.sample(rate)));
+    if let Some((rate, run)) = highest_held(running, sink, budget, saturated_rate * RATE_SOUGHT_MAX)? {
+        measured.push(line("sustained", false, run.sample(rate)));
     }
-    Ok(samples)
+    Ok(measured)
+}
+
+/// As fast as it acknowledges, without looking, until all is delivered.
+pub(super) fn run_in(running: &Running, sink: &Sink, time: Duration) -> anyhow::Result<()> {
+    if time.is_zero() {
+        return Ok(());
+    }
+    let id_base = sender::new_id_base();
+    sink.open_book(id_base);
+    let mut plan = plan(running, Load::USUAL);
+    plan.measure = time;
+    let outcome = sender::run(&plan, id_base, |_| ())?;
+    wait_for(sink, outcome.acknowledged.len())?;
+    sink.close_book();
+    Ok(())
+}
+
+/// What a server delivers when a closed loop saturates it, a second, until all is delivered: the rate that it has
+/// while nothing is owed from before.
+pub(super) fn saturated_rate(running: &Running, sink: &Sink, budget: &Budget) -> anyhow::Result<f64> {
+    Ok(Run::new(running, sink, budget, Pace::Closed)?.delivered_per_second())
 }
 
 /// Searches by halving for the highest rate at which every webhook is acknowledged and delivered
@@ -93,6 +113,7 @@ impl Run {
             }
             Moment::End => arrived_at_end = sink.arrived(),
         })?;
+        readings.weigh();
         wait_for(sink, outcome.acknowledged.len())?;
         readings.take(Moment::End);
         let book = sink.close_book();
@@ -136,7 +157,7 @@ impl Run {
 }
 
 /// Waits until the receiver has so many, or gets nothing more.
-fn wait_for(sink: &Sink, count: u64) -> anyhow::Result<()> {
+pub(super) fn wait_for(sink: &Sink, count: u64) -> anyhow::Result<()> {
     let (mut seen, mut seen_ns) = (sink.arrived(), now_ns());
     while seen < count {
         interrupt::check()?;
@@ -169,18 +190,23 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "echo ready; exec sleep 600"]);
         let (server, _) = Server::start(command, &folder.path().join("log"), Ready::Line("ready")).unwrap();
-        let target =
-            Target { address: sink.address(), tls: false, host: "up.test".into(), path: "/hook".into() };
-        let running = Running { server, target, forbidden_path: None };
+        let target = Target {
+            address: sink.address(),
+            tls: false,
+            host: "up.test".into(),
+            path: "/hook".into(),
+            sources: None,
+        };
+        let running = Running { servers: [server].into(), target, forbidden_path: None };
         let budget = Budget {
             warmup: Duration::from_millis(20),
             measure: Duration::from_millis(150),
             search_steps: 2,
             ..Budget::SHORT
         };
-        let samples = measure(&running, &sink, &budget).unwrap();
-        assert!(samples.len() >= 2);
-        for (title, sample) in samples {
+        let measured = measure(&running, &sink, &budget).unwrap();
+        assert!(measured.len() >= 2);
+        for Measured { title, sample, .. } in measured {
             let note = sample.note.unwrap();
             assert!(note.contains("all delivered, 0 repeated"), "{title}: {note}");
             assert!(sample.per_second.unwrap() > 100.0, "{title}: {:?}", sample.per_second);

@@ -12,7 +12,13 @@ use crate::webhook::BODY_BYTES;
 
 fn plan(address: SocketAddr, tls: bool) -> Plan {
     Plan {
-        target: Target { address, tls, host: "proxy.test".into(), path: "/up.test/hook".into() },
+        target: Target {
+            address,
+            tls,
+            host: "proxy.test".into(),
+            path: "/up.test/hook".into(),
+            sources: None,
+        },
         connections: 8,
         pace: Pace::Closed,
         warmup: Duration::ZERO,

@@ -12,6 +12,9 @@ mod id;
 mod judgement;
 mod lane;
 pub mod limits;
+mod pacing;
+mod retry_after;
+mod route;
 mod schedule;
 mod time;
 
@@ -22,5 +25,11 @@ pub use host::{HostError, Origin, OriginError, Scheme, UpstreamHost};
 pub use id::{DeliveryId, EventId, IdError, RequestId};
 pub use judgement::{Blame, Next, Rulings, Verdict, judge};
 pub use lane::{Lane, Lanes};
+pub use pacing::{Patience, Rate};
+pub use retry_after::retry_after;
+pub use route::{
+    Facts, MATCH_VALUE_BYTES_MAX, MATCH_VALUES_MAX, Match, MatchError, MatchKey, ROUTE_VALUES_MAX,
+    ROUTES_MAX, Routes,
+};
 pub use schedule::{RetrySchedule, ScheduleError};
 pub use time::{Clock, UnixMillis};

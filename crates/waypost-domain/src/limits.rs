@@ -61,8 +61,20 @@ pub const WAITING_HIGH: usize = 32;
 /// Attempts that each destination may then have under way.
 pub const ATTEMPTS_UNDER_PRESSURE: usize = 4;
 
-/// Owed deliveries of one destination held in memory.
+/// Attempts in flight at all destinations together; beyond it each still has [`ATTEMPTS_MIN`].
+pub const ATTEMPTS_MAX: usize = 1_024;
+/// Attempts that every destination may have in flight, whatever others do.
+pub const ATTEMPTS_MIN: usize = 4;
+
+/// Owed deliveries of one destination held in memory; at a time, so many of its conversations at most can be held
+/// up by a delivery that fails before others must wait for them.
 pub const LANE_WINDOW_MAX: usize = 16_384;
+/// Owed deliveries of all destinations together held in memory; beyond it each still has [`LANE_WINDOW_MIN`].
+pub const LANE_WINDOWS_MAX: usize = 131_072;
+/// Owed deliveries that every destination may hold in memory, whatever others do.
+pub const LANE_WINDOW_MIN: usize = 512;
+/// Deliveries that expire at once while their destination is down.
+pub const EXPIRED_AT_ONCE_MAX: usize = 256;
 /// Bytes of bodies kept in memory for deliveries about to be attempted.
 pub const BODY_CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -82,3 +94,6 @@ const _: () = assert!(WRITER_QUEUE_BYTES_MAX <= BODIES_IN_FLIGHT_BYTES_MAX);
 const _: () = assert!(ACCEPT_TIME_MAX.as_millis() < RELAY_GET_TIME_MAX.as_millis());
 const _: () = assert!(RELAY_GET_TIME_MAX.as_millis() < 6_000);
 const _: () = assert!(CONNECT_TIME_MAX.as_millis() <= ATTEMPT_TIME_MAX.as_millis());
+// What every destination is sure of leaves room for more.
+const _: () = assert!(LANE_WINDOW_MIN < LANE_WINDOW_MAX && LANE_WINDOW_MAX < LANE_WINDOWS_MAX);
+const _: () = assert!(ATTEMPTS_MIN < CONCURRENCY_MAX && CONCURRENCY_MAX < ATTEMPTS_MAX);

@@ -33,6 +33,17 @@ impl RetrySchedule {
         self.give_up_after
     }
 
+    /// Whether what was accepted then is to be given up when it fails at `now`, even in a probe.
+    pub fn is_used_up(&self, accepted_at: UnixMillis, now: UnixMillis) -> bool {
+        now > accepted_at.plus(self.give_up_after)
+    }
+
+    /// The longest that it can say to wait after so many failed tries.
+    pub fn wait_max(&self, attempts: u32) -> Duration {
+        let wait = self.step(attempts).max(crate::limits::RETRY_AFTER_MAX);
+        wait.saturating_add(wait / 10).min(self.give_up_after)
+    }
+
     /// When to try again after `attempts` failed tries (at least one), the last of which ended at `now`;
     /// `None` to give up. `not_before` is what the receiver asked for. `seed` spreads deliveries: the same
     /// seed always gives the same answer.
@@ -44,10 +55,13 @@ impl RetrySchedule {
         not_before: Option<Duration>,
         seed: u64,
     ) -> Option<UnixMillis> {
-        let index = (attempts.max(1) as usize - 1).min(self.steps.len() - 1);
-        let wait = self.steps[index].max(not_before.unwrap_or(Duration::ZERO));
+        let wait = self.step(attempts).max(not_before.unwrap_or(Duration::ZERO));
         let due = now.plus(wait).plus(jitter(wait, seed ^ u64::from(attempts)));
         (due <= accepted_at.plus(self.give_up_after)).then_some(due)
+    }
+
+    fn step(&self, attempts: u32) -> Duration {
+        self.steps[(attempts.max(1) as usize - 1).min(self.steps.len() - 1)]
     }
 }
 
@@ -122,6 +136,27 @@ mod tests {
             RetrySchedule::new(vec![Duration::from_millis(999)], Duration::MAX),
             Err(ScheduleError::StepTooShort)
         );
+    }
+
+    #[test]
+    fn what_is_older_than_the_schedule_is_used_up_whenever_that_is_found() {
+        let schedule = RetrySchedule::default();
+        let last = ACCEPTED.plus(schedule.give_up_after());
+        assert!(!schedule.is_used_up(ACCEPTED, last));
+        assert!(schedule.is_used_up(ACCEPTED, UnixMillis(last.0 + 1)));
+        assert_eq!(schedule.next(ACCEPTED, 1, UnixMillis(last.0 + 1), None, 7), None);
+    }
+
+    #[test]
+    fn no_wait_is_longer_than_the_longest() {
+        let schedule = RetrySchedule::default();
+        for (attempts, seed) in (0..40).flat_map(|attempts| (0..50).map(move |seed| (attempts, seed))) {
+            let asked = Some(crate::limits::RETRY_AFTER_MAX);
+            let due = schedule.next(ACCEPTED, attempts, ACCEPTED, asked, seed).unwrap();
+            assert!(due.since(ACCEPTED) <= schedule.wait_max(attempts) + Duration::from_millis(1));
+        }
+        let endless = RetrySchedule::new(vec![Duration::MAX], Duration::MAX).unwrap();
+        assert_eq!(endless.wait_max(1), Duration::MAX);
     }
 
     proptest! {

@@ -4,18 +4,34 @@
 //! disk and synced. Content never causes refusal: whatever the body holds, a proved request is
 //! accepted. A request that proved nothing gets no further than [`prove`].
 
+use std::collections::HashSet;
+use std::mem::size_of;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Level;
-use waypost_domain::{Clock, HeaderBlock, Lane, Lanes, Priority, RequestId, UnixMillis, limits};
-use waypost_store::{Accept, Accepted, Covers, NewDelivery, NewEvent, RequestBody, Store, StoreError};
-use waypost_whatsapp::{AppSecrets, Event, Kind, SignatureError, split};
+use waypost_domain::{Clock, HeaderBlock, Priority, RequestId, UnixMillis, limits};
+use waypost_store::{
+    Accept, Accepted, Covers, NewContact, NewDelivery, NewEvent, RequestBody, Store, StoreError,
+};
+use waypost_whatsapp::{AppSecrets, Contact, Event, SignatureError, split};
 
-use crate::bodies::Bodies;
-use crate::dispatch::{DestinationHandle, Dispatcher};
+use crate::bodies::{Bodies, Content, LARGE_BODY_BYTES};
+use crate::dispatch::Dispatcher;
 use crate::metrics::{Metrics, NoveltyLabel, ReasonLabel};
 use crate::pressure::Pressure;
+use crate::routing::{Routing, facts, priority};
+
+/// Large bodies that are read at once.
+const LARGE_READS_MAX: usize = 2;
+/// What the events of all requests on their way to the disk may weigh together. A body of the largest size can hold as
+/// many events as weigh ten times as much; others wait while such a one passes.
+const EVENTS_IN_FLIGHT_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// The measure in which that weight is shared out.
+const SHARE_BYTES: usize = 4 * 1024;
+/// Events of so much weight are counted until they are on disk, though their caller has been told 503 meanwhile.
+const HEAVY_BYTES: usize = 1024 * 1024;
 
 /// Accepts requests. Cheap to clone.
 #[derive(Clone)]
@@ -23,6 +39,8 @@ pub struct Intake {
     store: Store,
     bodies: Arc<Bodies>,
     pressure: Pressure,
+    large: Arc<Semaphore>,
+    shares: Arc<Semaphore>,
     clock: Clock,
     metrics: Metrics,
 }
@@ -92,41 +110,31 @@ pub fn prove<'h>(
 impl Intake {
     /// An intake into `store`, for what `dispatcher` then delivers.
     pub fn new(store: Store, dispatcher: &Dispatcher, clock: Clock, metrics: Metrics) -> Self {
-        Self { store, bodies: dispatcher.bodies(), pressure: dispatcher.pressure(), clock, metrics }
+        let (bodies, pressure) = (dispatcher.bodies(), dispatcher.pressure());
+        let large = Arc::new(Semaphore::new(LARGE_READS_MAX));
+        let shares = Arc::new(Semaphore::new(SHARES as usize));
+        Self { store, bodies, pressure, large, shares, clock, metrics }
     }
 
-    /// Makes a request durable and owes it, whole, to `destination`.
+    /// Makes a request durable, and owes its events to whom `routing` leads them. What nobody takes is
+    /// quarantined.
     ///
     /// # Errors
     ///
     /// When the store could not keep it, or not in time: then the caller must not be told 200.
-    pub async fn accept(
-        &self,
-        arrival: Arrival,
-        destination: &DestinationHandle,
-    ) -> Result<Receipt, StoreError> {
+    pub async fn accept(&self, arrival: Arrival, routing: &Routing) -> Result<Receipt, StoreError> {
         let started = self.clock.monotonic();
-        let received_at = self.clock.wall();
-        let content = RequestBody {
-            target: arrival.target.clone(),
-            headers: arrival.headers.clone(),
-            body: arrival.proved.body.clone(),
-        };
         let source = arrival.source.clone();
-        let accept = describe(arrival, destination.name().clone(), received_at);
         let waiting = self.pressure.wait();
-        let accepted = tokio::time::timeout(limits::ACCEPT_TIME_MAX, self.store.accept(accept)).await;
+        let accepted = tokio::time::timeout(limits::ACCEPT_TIME_MAX, self.keep(arrival, routing)).await;
         drop(waiting);
         let accepted = accepted.unwrap_or(Err(StoreError::Busy)).inspect_err(|error| {
             self.metrics.refused.get_or_create(&ReasonLabel { reason: error.code() }).inc();
         })?;
-        if !accepted.owed.is_empty() {
-            if destination.is_live() {
-                self.bodies.put(accepted.request, Arc::new(content));
-            }
-            destination.owe();
-        }
         self.count(&accepted);
+        if accepted.quarantined > 0 {
+            tracing::warn!(source = %source, request = %accepted.request, events = accepted.quarantined, "no route takes these events; they are quarantined until a route does and they are replayed");
+        }
         if tracing::enabled!(Level::DEBUG) {
             for (event, repeats) in &accepted.events {
                 // By its identifier alone: a key may hold a phone number.
@@ -141,6 +149,79 @@ impl Intake {
         })
     }
 
+    async fn keep(&self, arrival: Arrival, routing: &Routing) -> Result<Accepted, StoreError> {
+        let content = RequestBody {
+            source: arrival.source.clone(),
+            target: arrival.target.clone(),
+            headers: arrival.headers.clone(),
+            body: arrival.proved.body.clone(),
+        };
+        let accept = self.read(arrival, routing).await?;
+        let weight = weight(&accept);
+        let share = self.share(weight).await?;
+        let store = self.store.clone();
+        let accepted = async move {
+            let accepted = store.accept(accept).await;
+            drop(share);
+            accepted
+        };
+        let accepted = if weight < HEAVY_BYTES {
+            accepted.await
+        } else {
+            tokio::spawn(accepted).await.unwrap_or(Err(StoreError::Closed))
+        }?;
+        self.hand_over(content, &accepted, routing);
+        Ok(accepted)
+    }
+
+    /// Reads the body: a large one on a thread of its own, and few of those at once.
+    async fn read(&self, arrival: Arrival, routing: &Routing) -> Result<Accept, StoreError> {
+        let received_at = self.clock.wall();
+        if arrival.proved.body.len() < LARGE_BODY_BYTES {
+            return Ok(describe(arrival, routing, received_at));
+        }
+        let turn = self.large.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let routing = routing.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let accept = describe(arrival, &routing, received_at);
+            drop(turn);
+            accept
+        });
+        reading.await.map_err(|died| match died.try_into_panic() {
+            // A defect, told where all others are.
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => StoreError::Closed,
+        })
+    }
+
+    /// A share of the memory for events on their way, for as long as it is held.
+    async fn share(&self, weight: usize) -> Result<OwnedSemaphorePermit, StoreError> {
+        let shares = u32::try_from(weight / SHARE_BYTES).map_or(SHARES, |shares| shares.min(SHARES));
+        self.shares.clone().acquire_many_owned(shares).await.map_err(|_| StoreError::Closed)
+    }
+
+    /// Lets those who are now owed something know, and leaves the body ready for them.
+    fn hand_over(&self, content: RequestBody, accepted: &Accepted, routing: &Routing) {
+        let owed: HashSet<&str> = accepted.owed.iter().map(|owed| &*owed.destination).collect();
+        let recipients: Vec<_> = match owed.len() {
+            0 => return,
+            _ => routing.recipients().filter(|recipient| owed.contains(&*recipient.name)).collect(),
+        };
+        let live: HashSet<&str> = recipients
+            .iter()
+            .filter(|recipient| recipient.destination.is_live())
+            .map(|recipient| &*recipient.name)
+            .collect();
+        let takes = accepted.owed.iter().filter(|owed| live.contains(&*owed.destination)).count();
+        if takes > 0 {
+            let in_pieces = accepted.owed.iter().any(|owed| owed.event.is_some());
+            self.bodies.put(accepted.request, Arc::new(Content::new(content, in_pieces)), takes);
+        }
+        for recipient in recipients {
+            recipient.destination.owe();
+        }
+    }
+
     fn count(&self, accepted: &Accepted) {
         self.metrics.acknowledged.inc();
         let repeats = accepted.events.iter().filter(|(_, repeats)| repeats.is_some()).count() as u64;
@@ -153,18 +234,31 @@ impl Intake {
     }
 }
 
-/// What the store is to keep of an arrival that is owed whole to one destination.
-fn describe(arrival: Arrival, destination: Arc<str>, received_at: UnixMillis) -> Accept {
+/// All shares of the memory for events on their way.
+const SHARES: u32 = (EVENTS_IN_FLIGHT_BYTES_MAX / SHARE_BYTES) as u32;
+
+/// What the store is to keep of an arrival, and who is owed what of it.
+fn describe(arrival: Arrival, routing: &Routing, received_at: UnixMillis) -> Accept {
     let Proved { body, by } = arrival.proved;
     // Evidence first: the hash is of the bytes as they came, before anybody reads them.
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &body);
     let mut body_sha256 = [0; 32];
     body_sha256.copy_from_slice(digest.as_ref());
     let split = split(&body);
-    let lanes: Lanes = split.events.iter().filter_map(|e| e.conversation.as_deref().map(Lane::of)).collect();
-    let priority = split.events.iter().map(|event| priority(event.kind)).min().unwrap_or(Priority::Message);
-    let events: Vec<NewEvent> = split.events.iter().map(event).collect();
-    let deliveries = vec![NewDelivery { destination, covers: Covers::Request, lanes, priority }];
+    let plan = routing.plan(split.events.iter().map(facts));
+    let most_urgent = split.events.iter().map(|event| priority(event.kind)).min();
+    let deliveries = plan.owed.iter().map(|(recipient, covers)| {
+        let priority = match covers {
+            Covers::Request => most_urgent,
+            Covers::Event(index) => split.events.get(*index as usize).map(|event| priority(event.kind)),
+        };
+        let priority = priority.unwrap_or(Priority::Message);
+        NewDelivery { destination: recipient.name.clone(), covers: *covers, priority }
+    });
+    let deliveries = deliveries.collect();
+    let kept =
+        split.events.iter().zip(&plan.quarantined).map(|(event, quarantined)| kept(event, *quarantined));
+    let events = kept.collect();
     Accept {
         source: arrival.source,
         scope: arrival.scope,
@@ -180,30 +274,51 @@ fn describe(arrival: Arrival, destination: Arc<str>, received_at: UnixMillis) ->
 }
 
 /// An event of Meta's world in the words of ours.
-fn event(event: &Event<'_>) -> NewEvent {
+fn kept(event: &Event<'_>, quarantined: bool) -> NewEvent {
     let text = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(Box::from);
     NewEvent {
-        kind: event.kind.as_str(),
-        class: event.class.as_str(),
+        kind: event.kind.as_str().into(),
+        class: event.class.as_str().into(),
         field: Box::from(&*event.field),
         r#type: Box::from(&*event.r#type),
         phone_number_id: text(&event.phone_number_id),
         display_phone_number: text(&event.display_phone_number),
         waba_id: text(&event.waba_id),
         conversation: event.conversation.as_deref().map(Box::from),
+        contact: event.contact.as_ref().map(contact),
         wamid: text(&event.wamid),
         key: Box::from(event.key.as_str()),
         occurred_at: event.occurred_at_ms.map(UnixMillis),
         once: event.once,
+        quarantined,
     }
 }
 
-/// How urgent an event is when its destination is behind.
-fn priority(kind: Kind) -> Priority {
-    match kind {
-        Kind::Call | Kind::CallStatus => Priority::Call,
-        Kind::Message | Kind::Echo | Kind::Handover | Kind::Group | Kind::Unknown => Priority::Message,
-        Kind::History | Kind::ContactSync | Kind::Tracking => Priority::History,
-        _ => Priority::Status,
+fn contact(contact: &Contact<'_>) -> NewContact {
+    let text = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(Box::from);
+    NewContact {
+        number: Box::from(&*contact.number),
+        parent: text(&contact.parent),
+        user: text(&contact.user),
+        phone: text(&contact.phone),
+        former: contact.former.iter().map(|former| Box::from(&**former)).collect(),
     }
+}
+
+/// What the events and deliveries of a request weigh in memory, roughly; its body is counted where it is read.
+fn weight(accept: &Accept) -> usize {
+    let of_contact = |contact: &NewContact| {
+        let names = [&contact.parent, &contact.user, &contact.phone].into_iter().flatten();
+        names.chain(&contact.former).map(|name| name.len() + size_of::<Box<str>>()).sum::<usize>()
+    };
+    let of_event = |event: &NewEvent| {
+        let texts = [&event.phone_number_id, &event.display_phone_number, &event.waba_id]
+            .into_iter()
+            .chain([&event.conversation, &event.wamid]);
+        let texts: usize = texts.flatten().map(|text| text.len()).sum();
+        let whole = event.key.len() + event.field.len() + event.r#type.len();
+        size_of::<NewEvent>() + texts + whole + event.contact.as_ref().map_or(0, of_contact)
+    };
+    let events: usize = accept.events.iter().map(of_event).sum();
+    events + accept.deliveries.len() * size_of::<NewDelivery>()
 }

@@ -37,6 +37,20 @@ pub struct ReasonLabel {
     pub reason: &'static str,
 }
 
+/// The source a figure belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SourceLabel {
+    /// Its name.
+    pub source: String,
+}
+
+/// What an operator did.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ActLabel {
+    /// `replay`, `retry`, `discard`, …
+    pub act: &'static str,
+}
+
 /// The engine's counters. Cheap to clone; all clones count together.
 #[derive(Clone)]
 pub struct Metrics {
@@ -46,6 +60,11 @@ pub struct Metrics {
     pub refused: Family<ReasonLabel, Counter>,
     /// Events accepted.
     pub events: Family<NoveltyLabel, Counter>,
+    /// Requests that no app secret of their source had signed, by source. Whoever calls [`crate::intake::prove`]
+    /// counts them.
+    pub signature_failures: Family<SourceLabel, Counter>,
+    /// Deliveries that operators acted on, by act. Whoever asks the store for the act counts them.
+    pub acts: Family<ActLabel, Counter>,
     /// Attempts, by destination and how they ended.
     pub attempts: Family<OutcomeLabels, Counter>,
     /// Probes of destinations that were down.
@@ -56,6 +75,10 @@ pub struct Metrics {
     pub overtaken: Family<DestinationLabel, Counter>,
     /// Attempts under way.
     pub in_flight: Family<DestinationLabel, Gauge>,
+    /// Conversations with something owed that is in memory.
+    pub lanes_waiting: Family<DestinationLabel, Gauge>,
+    /// Conversations held up by a delivery that failed.
+    pub lanes_held: Family<DestinationLabel, Gauge>,
     /// 1 while a destination counts as down.
     pub down: Family<DestinationLabel, Gauge>,
     /// From acceptance to delivery.
@@ -74,14 +97,34 @@ impl Metrics {
             acknowledged: Counter::default(),
             refused: Family::default(),
             events: Family::default(),
+            signature_failures: Family::default(),
+            acts: Family::default(),
             attempts: Family::default(),
             probes: Family::default(),
             dead: Family::default(),
             overtaken: Family::default(),
             in_flight: Family::default(),
+            lanes_waiting: Family::default(),
+            lanes_held: Family::default(),
             down: Family::default(),
             delivery_time: Histogram::new(delivery),
             accept_time: Histogram::new(accept),
+        }
+    }
+
+    /// Those of one destination, so that they need not be looked for each time.
+    pub(crate) fn of(&self, label: DestinationLabel) -> DestinationMetrics {
+        DestinationMetrics {
+            probes: self.probes.get_or_create(&label).clone(),
+            dead: self.dead.get_or_create(&label).clone(),
+            overtaken: self.overtaken.get_or_create(&label).clone(),
+            in_flight: self.in_flight.get_or_create(&label).clone(),
+            lanes_waiting: self.lanes_waiting.get_or_create(&label).clone(),
+            lanes_held: self.lanes_held.get_or_create(&label).clone(),
+            down: self.down.get_or_create(&label).clone(),
+            delivery_time: self.delivery_time.clone(),
+            attempts: self.attempts.clone(),
+            label,
         }
     }
 
@@ -94,6 +137,12 @@ impl Metrics {
         );
         registry.register("requests_refused", "Webhook requests refused, by reason", self.refused.clone());
         registry.register("events_accepted", "Events accepted, new or duplicate", self.events.clone());
+        registry.register(
+            "signature_failures",
+            "Webhook requests that no app secret of their source had signed",
+            self.signature_failures.clone(),
+        );
+        registry.register("acts", "Deliveries that operators acted on, by act", self.acts.clone());
         registry.register("attempts", "Delivery attempts by how they ended", self.attempts.clone());
         registry.register("probes", "Probes of destinations that were down", self.probes.clone());
         registry.register("deliveries_dead", "Deliveries given up", self.dead.clone());
@@ -103,6 +152,16 @@ impl Metrics {
             self.overtaken.clone(),
         );
         registry.register("attempts_in_flight", "Delivery attempts under way", self.in_flight.clone());
+        registry.register(
+            "lanes_waiting",
+            "Conversations with something owed, as far as it is in memory",
+            self.lanes_waiting.clone(),
+        );
+        registry.register(
+            "lanes_held",
+            "Conversations held up by a delivery that failed",
+            self.lanes_held.clone(),
+        );
         registry.register("destination_down", "1 while a destination counts as down", self.down.clone());
         let seconds = || Unit::Seconds;
         registry.register_with_unit(
@@ -123,5 +182,34 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What is counted of one destination.
+pub(crate) struct DestinationMetrics {
+    pub(crate) probes: Counter,
+    pub(crate) dead: Counter,
+    pub(crate) overtaken: Counter,
+    pub(crate) in_flight: Gauge,
+    pub(crate) lanes_waiting: Gauge,
+    pub(crate) lanes_held: Gauge,
+    pub(crate) down: Gauge,
+    pub(crate) delivery_time: Histogram,
+    attempts: Family<OutcomeLabels, Counter>,
+    label: DestinationLabel,
+}
+
+impl DestinationMetrics {
+    /// An attempt ended so.
+    pub(crate) fn attempt(&self, outcome: &'static str) {
+        let destination = self.label.destination.clone();
+        self.attempts.get_or_create(&OutcomeLabels { destination, outcome }).inc();
+    }
+
+    /// Nobody works on it any more.
+    pub(crate) fn rest(&self) {
+        for gauge in [&self.in_flight, &self.lanes_waiting, &self.lanes_held, &self.down] {
+            gauge.set(0);
+        }
     }
 }

@@ -26,8 +26,12 @@ impl Pressure {
 
     /// How many attempts a destination may have under way that may otherwise have `limit`.
     pub fn ease(&self, limit: usize) -> usize {
-        let high = self.0.load(Ordering::Relaxed) >= WAITING_HIGH;
-        if high { limit.min(ATTEMPTS_UNDER_PRESSURE) } else { limit }
+        if self.is_high() { limit.min(ATTEMPTS_UNDER_PRESSURE) } else { limit }
+    }
+
+    /// Whether there is a rush.
+    pub fn is_high(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= WAITING_HIGH
     }
 }
 

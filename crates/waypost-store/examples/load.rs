@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use waypost_domain::limits::{DEDUPE_WINDOW, WRITER_QUEUE_BYTES_MAX, WRITER_QUEUE_MAX};
-use waypost_domain::{AttemptTiming, Clock, HeaderBlock, Lane, Priority, UnixMillis};
+use waypost_domain::{AttemptTiming, Clock, HeaderBlock, Priority, UnixMillis};
 use waypost_store::{
     Accept, AttemptRecord, Covers, NewDelivery, NewEvent, Prune, Retention, Settled, Settlement, Store,
-    StoreOptions,
+    StoreOptions, Turn,
 };
 
 #[global_allocator]
@@ -196,8 +196,8 @@ fn request(number: u64, at: UnixMillis) -> Accept {
         body_sha256: [7; 32],
         proved_by: Some("current".into()),
         events: vec![NewEvent {
-            kind: "message",
-            class: "message",
+            kind: "message".into(),
+            class: "message".into(),
             field: "messages".into(),
             r#type: "text".into(),
             phone_number_id: Some("204817163050918".into()),
@@ -208,11 +208,12 @@ fn request(number: u64, at: UnixMillis) -> Accept {
             wamid: Some(wamid.into()),
             occurred_at: Some(at),
             once: true,
+            quarantined: false,
+            contact: None,
         }],
         deliveries: vec![NewDelivery {
             destination: "inbox".into(),
             covers: Covers::Request,
-            lanes: [Lane::of(&conversation)].into_iter().collect(),
             priority: Priority::Message,
         }],
     }
@@ -227,7 +228,7 @@ fn success(delivery: waypost_domain::DeliveryId, at: UnixMillis) -> Settlement {
     let address = Some(([192, 0, 2, 41], 443).into());
     let attempt =
         AttemptRecord { at, timing, address, status: Some(200), code: "".into(), excerpt: Vec::new() };
-    Settlement { delivery, settled: Settled::Delivered, overtaken: false, attempt }
+    Settlement { delivery, turn: Turn(delivery.0), settled: Settled::Delivered, overtaken: false, attempt }
 }
 
 fn micros(duration: Duration) -> u32 {

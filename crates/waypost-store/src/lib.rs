@@ -14,20 +14,19 @@ mod operating;
 mod params;
 mod sqlite;
 
-use std::sync::Arc;
-
 use waypost_domain::{Clock, DeliveryId, EventId, RequestId, UnixMillis};
 
 pub use error::{OpenError, StoreError};
 pub use operating::{
     ActId, ActKind, ActOn, ActOutcome, ActPage, ActRecord, ActSubject, CoveredEvent, DeliveryDetail,
-    DeliveryFilter, DeliveryList, DeliveryPage, Pause, PausedDestination, Selection,
+    DeliveryFilter, DeliveryList, DeliveryPage, DiscardQuarantined, Pause, PausedDestination, Release,
+    ReleaseTo, Released, Selection,
 };
 pub use params::{
-    Accept, Accepted, AttemptRecord, Covers, DeliveryRecord, DuePage, EventFilter, EventList, EventRecord,
-    FREE_BYTES_MIN, NewDelivery, NewEvent, OwedDelivery, OwedPage, Page, Prune, Pruned, RequestBody,
-    RequestRecord, Retention, Settled, Settlement, StoreOptions, StoreStats, Turn, UpstreamRecord,
-    WriterStats,
+    Accept, Accepted, AttemptRecord, Covers, DELIVERIES_PER_REQUEST_MAX, DeliveryRecord, DuePage, EntryKind,
+    EntryRecord, EventFilter, EventList, EventRecord, FREE_BYTES_MIN, NewContact, NewDelivery, NewEvent,
+    OwedDelivery, OwedPage, Page, Prune, Pruned, RELEASED_PER_EVENT_MAX, RequestBody, RequestRecord,
+    Retention, Settled, Settlement, StoreOptions, StoreStats, Turn, WriterStats,
 };
 pub use sqlite::SqliteStore;
 
@@ -75,12 +74,7 @@ impl Store {
     /// Never refused for load: it waits its turn. Where the delivery is no longer owed (an operator
     /// discarded it while the attempt was in flight), the attempt is recorded and nothing else changes.
     pub async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
-        engine!(self, engine => engine.settle(vec![settlement]).await)
-    }
-
-    /// Does what [`Store::settle`] does for each in order. On an error those before it may be settled.
-    pub async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<(), StoreError> {
-        engine!(self, engine => engine.settle(settlements).await)
+        engine!(self, engine => engine.settle(settlement).await)
     }
 
     /// Marks deliveries whose lanes have stepped over them, synced on return. Unknown ones are passed over.
@@ -111,11 +105,6 @@ impl Store {
         engine!(self, engine => engine.next_due(destination, after).await)
     }
 
-    /// The destinations that are owed something.
-    pub async fn owed_destinations(&self) -> Result<Vec<Arc<str>>, StoreError> {
-        engine!(self, engine => engine.owed_destinations().await)
-    }
-
     /// What an attempt needs of a request; `None` if it is unknown or its body is not kept.
     pub async fn request_body(&self, request: RequestId) -> Result<Option<RequestBody>, StoreError> {
         engine!(self, engine => engine.request_body(request).await)
@@ -140,11 +129,6 @@ impl Store {
     /// The attempts at a delivery, in order; the latest 128.
     pub async fn attempts(&self, delivery: DeliveryId) -> Result<Vec<AttemptRecord>, StoreError> {
         engine!(self, engine => engine.attempts(delivery).await)
-    }
-
-    /// The deliveries that a request gave rise to, in order of acceptance.
-    pub async fn deliveries_of_request(&self, request: RequestId) -> Result<Vec<DeliveryRecord>, StoreError> {
-        engine!(self, engine => engine.deliveries_of_request(request).await)
     }
 
     /// A delivery as kept, with what it carries.
@@ -185,6 +169,21 @@ impl Store {
         engine!(self, engine => engine.act(ActKind::Retry, on).await)
     }
 
+    /// Owes quarantined events, each as a delivery of its own, due now and in its turn after all that is owed;
+    /// others are left alone. Each is recorded as an act, in the transaction that changes it, synced on return.
+    ///
+    /// Many take small steps, a transaction each; on an error, and when the caller stops waiting, those before it
+    /// are done.
+    pub async fn release(&self, release: Release) -> Result<Released, StoreError> {
+        engine!(self, engine => engine.release(release).await)
+    }
+
+    /// Gives quarantined events up: they stay as records that nobody was owed. Others are left alone. Answers with
+    /// those that were; recorded, and done in steps, as [`Store::release`] does it.
+    pub async fn discard_quarantined(&self, discard: DiscardQuarantined) -> Result<Vec<EventId>, StoreError> {
+        engine!(self, engine => engine.discard_quarantined(discard).await)
+    }
+
     /// Notes that a destination is paused. False, and nothing is recorded, if it was already.
     pub async fn pause(&self, pause: Pause) -> Result<bool, StoreError> {
         engine!(self, engine => engine.pause(ActKind::Pause, pause).await)
@@ -216,19 +215,19 @@ impl Store {
         engine!(self, engine => engine.prune(prune).await)
     }
 
-    /// Keeps an upstream; one of the same host is replaced.
-    pub async fn upstream_put(&self, upstream: UpstreamRecord) -> Result<(), StoreError> {
-        engine!(self, engine => engine.upstream_put(upstream).await)
+    /// Keeps an entry made at run time; one of the same kind and name is replaced.
+    pub async fn entry_put(&self, entry: EntryRecord) -> Result<(), StoreError> {
+        engine!(self, engine => engine.entry_put(entry).await)
     }
 
-    /// Forgets an upstream. False if there was none.
-    pub async fn upstream_delete(&self, host: &str) -> Result<bool, StoreError> {
-        engine!(self, engine => engine.upstream_delete(host).await)
+    /// Forgets an entry. False if there was none.
+    pub async fn entry_delete(&self, kind: EntryKind, name: &str) -> Result<bool, StoreError> {
+        engine!(self, engine => engine.entry_delete(kind, name).await)
     }
 
-    /// The upstreams made at run time, by host.
-    pub async fn upstreams(&self) -> Result<Vec<UpstreamRecord>, StoreError> {
-        engine!(self, engine => engine.upstreams().await)
+    /// The entries of a kind, by name.
+    pub async fn entries(&self, kind: EntryKind) -> Result<Vec<EntryRecord>, StoreError> {
+        engine!(self, engine => engine.entries(kind).await)
     }
 
     /// What the store holds. Its cost grows with the number of destinations, not with what is owed.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use waypost_domain::{DeliveryEvent, DeliveryId, DeliveryState, EventId, UnixMillis};
+use waypost_domain::{DeliveryEvent, DeliveryId, DeliveryState, EventId, Priority, UnixMillis};
 
-use crate::DeliveryRecord;
+use crate::{DeliveryRecord, OwedDelivery};
 
 /// Which deliveries are meant. Conditions that are set must all hold; those on events (source, conversation,
 /// message id, number and time), of one and the same event that the delivery covers.
@@ -18,7 +18,8 @@ pub struct DeliveryFilter {
     pub destination: Option<String>,
     /// Of this source.
     pub source: Option<String>,
-    /// Of this conversation.
+    /// Of this conversation, by its name or by any identity of the person: number, a colon, identity. A phone
+    /// number that changed hands finds the conversations of all who had it.
     pub conversation: Option<String>,
     /// With this message id.
     pub wamid: Option<String>,
@@ -74,13 +75,13 @@ pub struct DeliveryDetail {
 /// What tells a reader what a delivery is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoveredEvent {
-    /// The surface's word: `message`, `status`, …
+    /// The word for its kind: `message`, `status`, …
     pub kind: Arc<str>,
     /// `text`, `delivered`, `connect`, …
     pub r#type: Arc<str>,
     /// The message's id at Meta.
     pub wamid: Option<Box<str>>,
-    /// Phone number id and contact.
+    /// The name of its conversation.
     pub conversation: Option<Box<str>>,
     /// The readable identity key.
     pub key: Box<str>,
@@ -141,12 +142,14 @@ impl ActOutcome {
 /// What operators do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ActKind {
-    /// Give a delivery up.
+    /// Give a delivery up, or a quarantined event.
     Discard,
     /// Have one that had ended delivered again.
     Replay,
     /// Have an owed one attempted now.
     Retry,
+    /// Owe a quarantined event.
+    Release,
     /// Hold a destination's deliveries.
     Pause,
     /// Hold them no more.
@@ -155,7 +158,8 @@ pub enum ActKind {
 
 impl ActKind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [Self::Discard, Self::Replay, Self::Retry, Self::Pause, Self::Resume];
+    pub const ALL: [Self; 6] =
+        [Self::Discard, Self::Replay, Self::Retry, Self::Release, Self::Pause, Self::Resume];
 
     /// The word for it in the API, the command line and the database.
     pub fn as_str(self) -> &'static str {
@@ -163,6 +167,7 @@ impl ActKind {
             Self::Discard => "discard",
             Self::Replay => "replay",
             Self::Retry => "retry",
+            Self::Release => "release",
             Self::Pause => "pause",
             Self::Resume => "resume",
         }
@@ -174,7 +179,7 @@ impl ActKind {
             Self::Discard => state.after(DeliveryEvent::Discard).ok(),
             Self::Replay => state.after(DeliveryEvent::Replay).ok(),
             Self::Retry => (state == DeliveryState::Owed).then_some(state),
-            Self::Pause | Self::Resume => None,
+            Self::Release | Self::Pause | Self::Resume => None,
         }
     }
 }
@@ -188,6 +193,8 @@ pub struct ActId(pub i64);
 pub enum ActSubject {
     /// A delivery.
     Delivery(DeliveryId),
+    /// An event that was quarantined.
+    Event(EventId),
     /// A destination, by its name.
     Destination(Arc<str>),
 }
@@ -214,10 +221,58 @@ pub struct ActRecord {
 pub struct ActPage {
     /// Only those on this delivery.
     pub delivery: Option<DeliveryId>,
+    /// Only those on this event.
+    pub event: Option<EventId>,
     /// Only those before this one.
     pub before: Option<ActId>,
     /// At most so many; the store reads one at least and no more than 1,000.
     pub limit: usize,
+}
+
+/// To whom a quarantined event goes, and how urgent it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseTo {
+    /// The destination's name.
+    pub destination: Arc<str>,
+    /// How urgent it is.
+    pub priority: Priority,
+}
+
+/// Quarantined events that are to be owed.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// Who acts.
+    pub by: Arc<str>,
+    /// When.
+    pub at: UnixMillis,
+    /// The operator's own words.
+    pub note: Option<Arc<str>>,
+    /// Which, and to whom each goes: a destination at most once per event. One that goes to nobody is left alone.
+    pub events: Vec<(EventId, Vec<ReleaseTo>)>,
+}
+
+/// Quarantined events that are to be given up.
+#[derive(Debug, Clone)]
+pub struct DiscardQuarantined {
+    /// Who acts.
+    pub by: Arc<str>,
+    /// When.
+    pub at: UnixMillis,
+    /// The operator's own words.
+    pub note: Option<Arc<str>>,
+    /// Which.
+    pub events: Vec<EventId>,
+}
+
+/// What came of a release.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Released {
+    /// The events that are quarantined no more, in the order given.
+    pub events: Vec<EventId>,
+    /// What is owed for them, in that order.
+    pub owed: Vec<OwedDelivery>,
+    /// How many were left alone since they would make more than [`crate::RELEASED_PER_EVENT_MAX`] deliveries.
+    pub too_many: u64,
 }
 
 /// A destination that is to be paused or resumed.

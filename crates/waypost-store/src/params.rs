@@ -1,5 +1,6 @@
 //! What goes in and out of the store: one struct for each thing that is asked or told.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,10 +38,10 @@ pub struct Accept {
 /// One event of a request that is being accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
-    /// The surface's word: `message`, `status`, …
-    pub kind: &'static str,
+    /// The word for its kind: `message`, `status`, …
+    pub kind: Cow<'static, str>,
     /// `message` or `operational`.
-    pub class: &'static str,
+    pub class: Cow<'static, str>,
     /// Meta's field name.
     pub field: Box<str>,
     /// `text`, `delivered`, `connect`, …
@@ -51,8 +52,13 @@ pub struct NewEvent {
     pub display_phone_number: Option<Box<str>>,
     /// The WhatsApp Business Account.
     pub waba_id: Option<Box<str>>,
-    /// Phone number id and contact.
+    /// The conversation as this payload alone tells it: phone number id, a colon, and the strongest identity
+    /// of the contact (or the group). An event that was read back has the name of the conversation that it was
+    /// found to belong to.
     pub conversation: Option<Box<str>>,
+    /// Everything by which the payload knows the person whom the conversation is with. `None` where it is not
+    /// with one person, and in events that were read back.
+    pub contact: Option<NewContact>,
     /// The message's id at Meta.
     pub wamid: Option<Box<str>>,
     /// The readable identity key. Events with equal keys have equal `wamid`s.
@@ -62,7 +68,33 @@ pub struct NewEvent {
     /// Whether a second event with the same key in the same scope is a duplicate. False for
     /// Meta's dashboard tests, whose ids never change, and for events without an identity.
     pub once: bool,
+    /// Whether it is held until an operator says to whom it goes, since no route takes it. A repeat never is.
+    pub quarantined: bool,
 }
+
+/// The identities of one person at one of our numbers, each as the payload gives it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewContact {
+    /// Our number's id, or where it is missing the number as people write it. A person is known to each of our
+    /// numbers apart.
+    pub number: Box<str>,
+    /// The user id of the parent business.
+    pub parent: Option<Box<str>>,
+    /// The user id of this business.
+    pub user: Option<Box<str>>,
+    /// The person's phone number in digits.
+    pub phone: Option<Box<str>>,
+    /// Identities that, as this very payload says, were the same person's before. A phone number among them is
+    /// the person's no longer.
+    pub former: Vec<Box<str>>,
+}
+
+/// Most deliveries that one request gives rise to. The events that come after are quarantined instead, so that
+/// none is refused, lost or sent to anybody else: an operator releases them in steps.
+pub const DELIVERIES_PER_REQUEST_MAX: usize = 65_536;
+
+/// Deliveries that may later be made of one quarantined event.
+pub const RELEASED_PER_EVENT_MAX: usize = 1_024;
 
 /// What a new delivery carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,10 +110,8 @@ pub enum Covers {
 pub struct NewDelivery {
     /// The destination's name.
     pub destination: Arc<str>,
-    /// What it carries.
+    /// What it carries. It waits for the lanes of all conversations that this touches.
     pub covers: Covers,
-    /// What it waits for.
-    pub lanes: Lanes,
     /// How urgent it is.
     pub priority: Priority,
 }
@@ -95,6 +125,8 @@ pub struct Accepted {
     pub events: Vec<(EventId, Option<EventId>)>,
     /// The deliveries that are now owed, in order of acceptance.
     pub owed: Vec<OwedDelivery>,
+    /// How many events are quarantined.
+    pub quarantined: usize,
 }
 
 impl Accepted {
@@ -154,6 +186,8 @@ pub struct DuePage {
     pub destination: Arc<str>,
     /// Due at this moment or earlier.
     pub until: UnixMillis,
+    /// Only those after this one: the due time and identifier of the last one of the page before.
+    pub after: Option<(UnixMillis, DeliveryId)>,
     /// At most so many; the store reads no more than [`waypost_domain::limits::LANE_WINDOW_MAX`].
     pub limit: usize,
 }
@@ -161,6 +195,8 @@ pub struct DuePage {
 /// What an attempt needs of a request: the bytes as they came.
 #[derive(Debug, Clone)]
 pub struct RequestBody {
+    /// The name of the source (or upstream) it came to.
+    pub source: Arc<str>,
     /// The path and query for the receiver.
     pub target: String,
     /// The headers that go along.
@@ -188,6 +224,9 @@ pub enum Settled {
 pub struct Settlement {
     /// The delivery that was attempted.
     pub delivery: DeliveryId,
+    /// The turn that it had then. If it has another one now, it was replayed meanwhile, and this attempt decides
+    /// nothing.
+    pub turn: Turn,
     /// What follows.
     pub settled: Settled,
     /// Whether its lanes have stepped over it. Never unset once set.
@@ -233,7 +272,8 @@ pub struct EventFilter {
     pub destination: Option<String>,
     /// With a delivery in this state.
     pub state: Option<DeliveryState>,
-    /// Of this conversation.
+    /// Of this conversation, by its name or by any identity of the person: number, a colon, identity. A phone
+    /// number that changed hands finds the conversations of all who had it.
     pub conversation: Option<String>,
     /// With this message id.
     pub wamid: Option<String>,
@@ -243,6 +283,8 @@ pub struct EventFilter {
     pub kind: Option<String>,
     /// With an attempt that ended with this error code or HTTP status.
     pub code: Option<String>,
+    /// Whether it is quarantined.
+    pub quarantined: Option<bool>,
     /// Received at this moment or later.
     pub since: Option<UnixMillis>,
     /// Received before this moment.
@@ -271,6 +313,8 @@ pub struct EventRecord {
     pub received_at: UnixMillis,
     /// The earlier event it repeats, if it is a duplicate.
     pub repeats: Option<EventId>,
+    /// Whether it is quarantined: held until an operator says to whom it goes.
+    pub quarantined: bool,
     /// What was read from the payload.
     pub event: NewEvent,
     /// What is owed, or was, for it (deliveries of its whole request included).
@@ -313,11 +357,41 @@ pub struct RequestRecord {
     pub proved_by: Option<String>,
 }
 
-/// An upstream made at run time.
+/// What can be made at run time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntryKind {
+    /// An entry of the allow-list.
+    Upstream,
+    /// An inbound address.
+    Source,
+    /// Where deliveries go.
+    Destination,
+    /// Which events of a source go to which destination.
+    Route,
+}
+
+impl EntryKind {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::Upstream, Self::Source, Self::Destination, Self::Route];
+
+    /// The word for it, in the database too.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Upstream => "upstream",
+            Self::Source => "source",
+            Self::Destination => "destination",
+            Self::Route => "route",
+        }
+    }
+}
+
+/// An entry made at run time. Kinds have names of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UpstreamRecord {
-    /// Its host, as on the allow-list.
-    pub host: String,
+pub struct EntryRecord {
+    /// What it is.
+    pub kind: EntryKind,
+    /// Its name; of an upstream its host, as on the allow-list.
+    pub name: String,
     /// Everything else about it, in the binary's own form.
     pub settings: String,
     /// When it was made.
@@ -353,7 +427,7 @@ pub const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 ///
 /// A request is kept as one: for as long as any of its deliveries is a reason to. A delivered or discarded one
 /// is a reason for its body and its records for so long after it was settled; a dead one for both, for so long
-/// after it died. A request that nobody was ever owed is kept whole, as a record, from when it came.
+/// after it died; a quarantined event for both, for so long after it came. A request that nobody was ever owed is kept whole, as a record, from when it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Bodies of what was delivered or discarded. Zero: they go with the next prune.
@@ -363,6 +437,8 @@ pub struct Retention {
     pub records: Duration,
     /// Everything of a request with a dead delivery. One hour at least.
     pub dead: Duration,
+    /// Everything of a request with a quarantined event. One hour at least.
+    pub quarantined: Duration,
     /// Identity keys, from their event's acceptance; never less than the dedupe window, and never before their
     /// event is gone.
     pub keys: Duration,
@@ -375,6 +451,7 @@ impl Default for Retention {
             delivered_bodies: DAY * 3,
             records: DAY * 30,
             dead: DAY * 30,
+            quarantined: DAY * 30,
             keys: waypost_domain::limits::DEDUPE_WINDOW,
         }
     }
@@ -401,6 +478,9 @@ pub struct Pruned {
     pub records: u64,
     /// Identity keys.
     pub keys: u64,
+    /// Everything else that nothing refers to any more: conversations, identities of people, operators' acts,
+    /// names.
+    pub others: u64,
     /// By how much the file shrinks once its log is folded.
     pub bytes_given_back: u64,
     /// Whether the pass goes on. After a pass that is over, nothing is left that could have gone at its
@@ -415,6 +495,8 @@ pub struct StoreStats {
     pub owed: Vec<(Arc<str>, u64, UnixMillis)>,
     /// Dead deliveries by destination.
     pub dead: Vec<(Arc<str>, u64)>,
+    /// Quarantined events by source.
+    pub quarantined: Vec<(Arc<str>, u64)>,
     /// Size of the database file and its log.
     pub file_bytes: u64,
     /// What of the file holds something: it is this that [`StoreOptions::bytes_max`] limits.

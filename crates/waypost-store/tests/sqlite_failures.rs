@@ -167,7 +167,7 @@ async fn an_operation_that_cannot_be_done_fails_alone() {
     let intruder = Connection::open(directory.path().join("waypost.db")).unwrap();
     intruder
         .execute(
-            "INSERT INTO request SELECT ?1, source, received_at, proved_by, events, target, body_sha256, body_bytes, headers FROM request",
+            "INSERT INTO request SELECT ?1, source, received_at, proved_by, events, room, target, body_sha256, body_bytes, headers FROM request",
             [EventId::floor(at).0],
         )
         .unwrap();

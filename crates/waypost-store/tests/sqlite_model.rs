@@ -13,7 +13,8 @@ use waypost_store::conformance::samples::{
     act_on, acts, dead, delivered, due, message, owed, request, retry, single, whole,
 };
 use waypost_store::{
-    Accept, DeliveryFilter, DeliveryPage, EventFilter, OwedDelivery, Page, Store, StoreOptions,
+    Accept, DeliveryFilter, DeliveryPage, EventFilter, OwedDelivery, Page, Settlement, Store, StoreOptions,
+    Turn,
 };
 
 const LATER: UnixMillis = UnixMillis(NOON.0 + 3_600_000);
@@ -31,6 +32,8 @@ enum Step {
     Settle {
         which: prop::sample::Index,
         outcome: u8,
+        /// The attempt was under way when the delivery was replayed, or before.
+        stale: bool,
     },
     /// Any delivery ever made, by its place, and what an operator does to it.
     Act {
@@ -49,7 +52,8 @@ fn step() -> impl Strategy<Value = Step> {
             let single = single.into_iter().filter(|(_, place)| usize::from(*place) < keys.len()).collect();
             Step::Accept { keys, whole, single, later_ms }
         }),
-        6 => (any::<prop::sample::Index>(), 0..3_u8).prop_map(|(which, outcome)| Step::Settle { which, outcome }),
+        6 => (any::<prop::sample::Index>(), 0..3_u8, prop::bool::weighted(0.2))
+            .prop_map(|(which, outcome, stale)| Step::Settle { which, outcome, stale }),
         5 => (any::<prop::sample::Index>(), 0..4_u8).prop_map(|(which, what)| Step::Act { which, what }),
         1 => Just(Step::Reopen),
     ]
@@ -133,7 +137,7 @@ impl Model {
                     self.deliveries.insert(owed.id, modelled);
                 }
             }
-            Step::Settle { which, outcome } => {
+            Step::Settle { which, outcome, stale } => {
                 if self.deliveries.is_empty() {
                     return;
                 }
@@ -144,10 +148,12 @@ impl Model {
                     1 => (retry(id, LATER), DeliveryState::Owed, 1),
                     _ => (dead(id), DeliveryState::Dead, 1),
                 };
-                store.settle(settlement).await.unwrap();
+                let now = store.delivery(id).await.unwrap().unwrap().delivery.owed.turn;
+                let turn = if *stale { Turn(now.0 - 1) } else { now };
+                store.settle(Settlement { turn, ..settlement }).await.unwrap();
                 let found = self.deliveries.get_mut(&id).unwrap();
                 found.recorded += 1;
-                if found.state == DeliveryState::Owed {
+                if found.state == DeliveryState::Owed && !stale {
                     found.state = after;
                     found.attempts += failed;
                     found.due_at = if *outcome == 1 { LATER } else { found.due_at };
@@ -244,8 +250,7 @@ impl Model {
                 destinations.push(to);
             }
         }
-        let owed_destinations = store.owed_destinations().await.unwrap();
-        assert_eq!(owed_destinations.iter().map(|name| &**name).collect::<Vec<_>>(), destinations);
+        assert_eq!(stats.owed.iter().map(|(name, ..)| &**name).collect::<Vec<_>>(), destinations);
         let all = store.events(EventFilter::default(), Page { before: None, limit: 1_000 }).await.unwrap();
         assert_eq!(all.events.len(), self.events);
         for (id, found) in &self.deliveries {

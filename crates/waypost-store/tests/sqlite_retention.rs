@@ -12,7 +12,7 @@ use waypost_domain::limits::{DEDUPE_WINDOW, WRITER_QUEUE_BYTES_MAX, WRITER_QUEUE
 use waypost_domain::{Clock, DeliveryId, EventId, RequestId, UnixMillis};
 use waypost_store::conformance::NOON;
 use waypost_store::conformance::samples::{
-    dead, delivered, message, owed, request, retry, single, together, whole,
+    dead, delivered, deliveries_of, message, owed, request, retry, settle_all, single, together, whole,
 };
 use waypost_store::{Accept, Prune, Pruned, Retention, Settlement, Store, StoreOptions};
 
@@ -107,8 +107,20 @@ fn retention(which: u8) -> Retention {
     match which {
         0 => Retention::default(),
         1 => Retention { delivered_bodies: Duration::ZERO, ..Retention::default() },
-        2 => Retention { delivered_bodies: days(9), records: days(4), dead: days(20), keys: days(15) },
-        _ => Retention { delivered_bodies: HOUR, records: days(12), dead: days(2), keys: days(1) },
+        2 => Retention {
+            delivered_bodies: days(9),
+            records: days(4),
+            dead: days(20),
+            quarantined: days(6),
+            keys: days(15),
+        },
+        _ => Retention {
+            delivered_bodies: HOUR,
+            records: days(12),
+            dead: days(2),
+            quarantined: days(30),
+            keys: days(1),
+        },
     }
 }
 
@@ -235,7 +247,7 @@ impl Model {
             for event in &kept.events {
                 assert_eq!(store.event(*event).await.unwrap().is_some(), record.is_some());
             }
-            let deliveries = store.deliveries_of_request(*id).await.unwrap();
+            let deliveries = deliveries_of(&store, *id).await;
             assert_eq!(deliveries.len(), if record.is_some() { kept.deliveries.len() } else { 0 });
         }
         for id in gone {
@@ -302,7 +314,7 @@ async fn fill(store: &Store, count: usize, bytes: usize) {
             async move { store.accept(accept).await.unwrap().owed[0].id }
         });
         let settlements = together(accepts).await.into_iter().map(delivered).collect();
-        store.settle_many(settlements).await.unwrap();
+        settle_all(&store, settlements).await;
     }
 }
 

@@ -8,6 +8,39 @@ use std::borrow::Cow;
 
 use crate::json::{Members, Value};
 
+/// Every identity of the person an event's conversation is with, as the payload gives them: in the
+/// element itself, and in the one of the value's `contacts` that has the same phone number or the
+/// same BSUID. At least one of them is known.
+///
+/// Phone numbers are digits and user ids begin with a country code and a dot (`US.1349`), or `US.ENT.`
+/// where they are a parent's, so that none can be taken for one of another sort.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Contact<'a> {
+    /// The business number's id, or where that is missing its display number: whose contact this is.
+    /// BSUIDs of one person differ from business to business. Empty where neither is known.
+    pub number: Cow<'a, str>,
+    /// The parent business-scoped user id, which linked businesses share.
+    pub parent: Option<Cow<'a, str>>,
+    /// The business-scoped user id (BSUID).
+    pub user: Option<Cow<'a, str>>,
+    /// The phone number in digits (`wa_id`). Missing where the person has a username and has not
+    /// lately been in touch by phone number.
+    pub phone: Option<Cow<'a, str>>,
+    /// Identities that this very event says were the same person's until now. They are no longer:
+    /// the phone number may be given to someone else. Said by a `user_id_update`, and by system
+    /// messages about a new number or a new user id; empty in all others.
+    pub former: Vec<Cow<'a, str>>,
+}
+
+impl Contact<'_> {
+    /// Bytes of text that it owns.
+    pub(crate) fn owned_bytes(&self) -> usize {
+        let names = [&self.parent, &self.user, &self.phone].into_iter().flatten();
+        let owned = |text: &&Cow<'_, str>| matches!(text, Cow::Owned(_));
+        names.chain(&self.former).chain([&self.number]).filter(owned).map(|text| text.len()).sum()
+    }
+}
+
 /// The names of one person, as far as they are known.
 #[derive(Clone, Default)]
 pub(crate) struct Person<'a> {
@@ -23,8 +56,19 @@ impl<'a> Person<'a> {
     }
 
     /// The name that lasts longest.
-    pub(crate) fn name(self) -> Option<Cow<'a, str>> {
-        self.parent.or(self.user).or(self.phone)
+    pub(crate) fn name(&self) -> Option<&Cow<'a, str>> {
+        self.names().next()
+    }
+
+    /// Every name, the most lasting first.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Cow<'a, str>> {
+        [&self.parent, &self.user, &self.phone].into_iter().flatten()
+    }
+
+    /// The person, as a contact of a business number. `None` if nothing is known of them.
+    pub(crate) fn contact(self, number: Cow<'a, str>, former: Vec<Cow<'a, str>>) -> Option<Contact<'a>> {
+        self.name()?;
+        Some(Contact { number, parent: self.parent, user: self.user, phone: self.phone, former })
     }
 }
 
@@ -71,9 +115,15 @@ impl<'a> Contacts<'a> {
         }
     }
 
+    /// By BSUID, else by phone number: but a contact of the same number with another BSUID is another
+    /// person, who had the number before or has it now.
     fn find(&self, person: &Person<'a>) -> Option<&Person<'a>> {
         let known = user(person).and_then(|wanted| self.search(&self.by_user, user, wanted));
-        known.or_else(|| self.search(&self.by_phone, phone, phone(person)?))
+        known.or_else(|| {
+            let found = self.search(&self.by_phone, phone, phone(person)?)?;
+            let is_other = user(person).zip(user(found)).is_some_and(|(wanted, found)| wanted != found);
+            (!is_other).then_some(found)
+        })
     }
 
     fn search(&self, order: &[usize], id: Id<'a>, wanted: &str) -> Option<&Person<'a>> {

@@ -11,6 +11,7 @@ use crate::change::Change;
 use crate::contact::Person;
 use crate::event::Kind;
 use crate::json::{Members, Value};
+use crate::status;
 
 /// What is read from an element or a whole value.
 pub(crate) struct Reading<'a> {
@@ -19,6 +20,10 @@ pub(crate) struct Reading<'a> {
     pub(crate) key: String,
     /// The contact part of its conversation.
     pub(crate) contact: Option<Cow<'a, str>>,
+    /// Who that is; nobody, in groups.
+    pub(crate) person: Person<'a>,
+    /// Whom the event says the person was before.
+    pub(crate) former: Vec<Cow<'a, str>>,
     pub(crate) wamid: Option<Cow<'a, str>>,
     /// When, in seconds, as it was written.
     pub(crate) timestamp: Option<Cow<'a, str>>,
@@ -28,7 +33,30 @@ pub(crate) struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     pub(crate) fn new(kind: Kind, key: String) -> Self {
-        Self { kind, r#type: None, key, contact: None, wamid: None, timestamp: None, is_shared: false }
+        Self {
+            kind,
+            r#type: None,
+            key,
+            contact: None,
+            person: Person::default(),
+            former: Vec::new(),
+            wamid: None,
+            timestamp: None,
+            is_shared: false,
+        }
+    }
+
+    /// Of the conversation with this person.
+    pub(crate) fn with(self, person: Person<'a>) -> Self {
+        Self { contact: person.name().cloned(), person, ..self }
+    }
+
+    /// Of the conversation in a group, else with the person who is looked for.
+    fn within(self, group: Option<Cow<'a, str>>, person: impl FnOnce() -> Person<'a>) -> Self {
+        match group {
+            Some(group) => Self { contact: Some(group), ..self },
+            None => self.with(person()),
+        }
     }
 
     fn about(self, wamid: Option<Cow<'a, str>>) -> Self {
@@ -130,64 +158,84 @@ impl<'a> Element<'_, 'a> {
         join(self.change, prefix, self.change.number(), parts, self.value)
     }
 
-    /// The lasting name of the person whose ids are these members.
-    fn person(&self, parent: &str, user: &str, phone: &str) -> Option<Cow<'a, str>> {
-        self.change.contacts.complete(Person::of(self.members, parent, user, phone)).name()
+    /// The person whose ids are these members.
+    fn person(&self, parent: &str, user: &str, phone: &str) -> Person<'a> {
+        self.change.contacts.complete(Person::of(self.members, parent, user, phone))
     }
 
-    fn sender(&self) -> Option<Cow<'a, str>> {
+    fn sender(&self) -> Person<'a> {
         self.person("from_parent_user_id", "from_user_id", "from")
     }
 
-    fn addressee(&self) -> Option<Cow<'a, str>> {
+    fn addressee(&self) -> Person<'a> {
         self.person("to_parent_user_id", "to_user_id", "to")
     }
 
     fn message(self) -> Reading<'a> {
         let wamid = self.text("id");
-        Reading {
+        let reading = Reading {
             r#type: self.text("type"),
-            contact: self.text("group_id").or_else(|| self.sender()),
             timestamp: self.text("timestamp"),
             ..Reading::new(Kind::Message, self.key("msg", &[wamid.as_deref()]))
         }
-        .about(wamid)
+        .within(self.text("group_id"), || self.sender())
+        .about(wamid);
+        if reading.r#type.as_deref() == Some("system") { self.renamed(reading) } else { reading }
+    }
+
+    /// A system message that says who its sender is from now on (Meta, "System messages" and
+    /// "Business-scoped user IDs": a new phone number brings a new BSUID). It belongs to the
+    /// conversation with whom they were until now.
+    fn renamed(&self, reading: Reading<'a>) -> Reading<'a> {
+        let system = |name: &str| self.members.text_in("system", name);
+        let has_new_number = match system("type").as_deref() {
+            Some("user_changed_number" | "customer_changed_number") => true,
+            Some("user_changed_user_id") => false,
+            _ => return reading,
+        };
+        let before = reading.person;
+        // Until version 11 the new number was called `new_wa_id`, and `customer` was the old one.
+        let phone = system("wa_id").or_else(|| system("new_wa_id"));
+        let phone = phone.or_else(|| before.phone.clone().filter(|_| !has_new_number));
+        let now = Person { parent: system("parent_user_id"), user: system("user_id"), phone };
+        if now.name().is_none() || before.name().is_none() {
+            return Reading { person: before, ..reading };
+        }
+        let mut former: Vec<_> = before.names().cloned().collect();
+        former.extend(system("customer").filter(|old| !former.contains(old)));
+        former.retain(|old| now.names().all(|name| name != old));
+        Reading { person: now, former, ..reading }
     }
 
     fn echo(self) -> Reading<'a> {
         let wamid = self.text("id");
         Reading {
             r#type: self.text("type"),
-            contact: self.text("group_id").or_else(|| self.addressee()),
             timestamp: self.text("timestamp"),
             ..Reading::new(Kind::Echo, self.key("echo", &[wamid.as_deref()]))
         }
+        .within(self.text("group_id"), || self.addressee())
         .about(wamid)
     }
 
     /// A message status or a call status. A message sent to a group has one for every participant.
     fn status(self, kind: Kind, prefix: &str) -> Reading<'a> {
-        let (id, status) = (self.text("id"), self.text("status"));
-        let participant = self
-            .text("recipient_participant_id")
-            // One of Meta's samples spells it so.
-            .or_else(|| self.text("participant_recipient_id"))
-            .or_else(|| self.text("recipient_participant_user_id"))
-            .unwrap_or_default();
+        let (id, word) = (self.text("id"), self.text("status"));
+        let participant = status::participant(self.members).unwrap_or_default();
         let is_group = self.text("recipient_type").is_some_and(|kind| kind == "group");
-        let contact = if is_group {
-            self.text("recipient_id").or_else(|| self.text("group_id"))
-        } else {
-            self.person("recipient_parent_user_id", "recipient_user_id", "recipient_id")
-        };
         let key = if kind == Kind::Status {
-            self.key(prefix, &[id.as_deref(), status.as_deref(), Some(&participant)])
+            self.key(prefix, &[id.as_deref(), word.as_deref(), Some(&participant)])
         } else {
-            self.key(prefix, &[id.as_deref(), status.as_deref()])
+            self.key(prefix, &[id.as_deref(), word.as_deref()])
         };
         let wamid = id.filter(|_| kind == Kind::Status);
-        Reading { r#type: status, contact, timestamp: self.text("timestamp"), ..Reading::new(kind, key) }
-            .about(wamid)
+        let reading = Reading { r#type: word, timestamp: self.text("timestamp"), ..Reading::new(kind, key) };
+        let reading = if is_group {
+            Reading { contact: self.text("recipient_id").or_else(|| self.text("group_id")), ..reading }
+        } else {
+            reading.with(self.person("recipient_parent_user_id", "recipient_user_id", "recipient_id"))
+        };
+        reading.about(wamid)
     }
 
     fn error(self) -> Reading<'a> {
@@ -215,8 +263,8 @@ impl<'a> Element<'_, 'a> {
         let timestamp = self.members.text_in("metadata", "timestamp");
         let id = person.phone.as_deref().or(person.user.as_deref());
         let key = self.key("sync", &[id, action.as_deref(), timestamp.as_deref()]);
-        let contact = self.change.contacts.complete(person).name();
-        Reading { r#type: action, contact, timestamp, ..Reading::new(Kind::ContactSync, key) }
+        Reading { r#type: action, timestamp, ..Reading::new(Kind::ContactSync, key) }
+            .with(self.change.contacts.complete(person))
     }
 
     /// A chunk tells of many conversations, so it belongs to none.
@@ -234,16 +282,16 @@ impl<'a> Element<'_, 'a> {
         let wamid = self.text("id");
         let by_business =
             self.text("from").is_some() && self.text("from") == self.change.display_phone_number;
-        let contact = self
-            .text("group_id")
-            .or_else(|| self.addressee())
-            .or_else(|| if by_business { None } else { self.sender() });
+        let other = || {
+            let addressee = self.addressee();
+            if by_business || addressee.name().is_some() { addressee } else { self.sender() }
+        };
         Reading {
             r#type: self.text("type"),
-            contact,
             timestamp: self.text("timestamp"),
             ..Reading::new(Kind::History, self.key("hist", &[wamid.as_deref()]))
         }
+        .within(self.text("group_id"), other)
         .about(wamid)
     }
 
@@ -254,9 +302,10 @@ impl<'a> Element<'_, 'a> {
             Some("USER_INITIATED") => false,
             _ => self.text("from").is_some() && self.text("from") == self.change.display_phone_number,
         };
-        let contact = if from_business { self.addressee() } else { self.sender() };
+        let person = if from_business { self.addressee() } else { self.sender() };
         let key = self.key("call", &[id.as_deref(), event.as_deref()]);
-        Reading { r#type: event, contact, timestamp: self.text("timestamp"), ..Reading::new(Kind::Call, key) }
+        Reading { r#type: event, timestamp: self.text("timestamp"), ..Reading::new(Kind::Call, key) }
+            .with(person)
     }
 
     fn group(self) -> Reading<'a> {
@@ -283,21 +332,32 @@ impl<'a> Element<'_, 'a> {
         let id = self.text("wa_id").or_else(|| self.text("user_id"));
         let parts = [id.as_deref(), category.as_deref(), value.as_deref(), timestamp.as_deref()];
         let key = self.key("pref", &parts);
-        let contact = self.person("parent_user_id", "user_id", "wa_id");
-        Reading { r#type: value, contact, timestamp, ..Reading::new(Kind::Preference, key) }
+        Reading { r#type: value, timestamp, ..Reading::new(Kind::Preference, key) }.with(self.person(
+            "parent_user_id",
+            "user_id",
+            "wa_id",
+        ))
     }
 
     /// Belongs to the conversation under the new ids, so that it precedes what arrives under them.
     fn identity(self) -> Reading<'a> {
-        let previous = self.members.text_in("user_id", "previous");
-        let current = self.members.text_in("user_id", "current");
+        let id = |of: &str, when: &str| self.members.text_in(of, when);
+        let (previous, current) = (id("user_id", "previous"), id("user_id", "current"));
         let key = self.key("uid", &[previous.as_deref(), current.as_deref()]);
-        let contact = self
-            .members
-            .text_in("parent_user_id", "current")
-            .or(current)
-            .or_else(|| self.person("parent_user_id", "user_id", "wa_id"));
-        Reading { contact, timestamp: self.text("timestamp"), ..Reading::new(Kind::Identity, key) }
+        let said = Person {
+            parent: id("parent_user_id", "current").or_else(|| self.text("parent_user_id")),
+            user: current.or_else(|| self.text("user_id")),
+            phone: self.text("wa_id"),
+        };
+        let mut former: Vec<_> = [id("parent_user_id", "previous"), previous].into_iter().flatten().collect();
+        former.retain(|old| said.names().all(|name| name != old));
+        let mut person = self.change.contacts.complete(said);
+        // A contact may still have the ids that are no longer valid.
+        person.parent = person.parent.filter(|name| !former.contains(name));
+        person.user = person.user.filter(|name| !former.contains(name));
+        let former = if person.name().is_some() { former } else { Vec::new() };
+        Reading { timestamp: self.text("timestamp"), former, ..Reading::new(Kind::Identity, key) }
+            .with(person)
     }
 
     fn automatic(self) -> Reading<'a> {

@@ -8,7 +8,8 @@
 //!   counts as envelopes one after another;
 //! - a `field` that is missing in the change is looked for in its entry, then at the top;
 //! - of members with the same name, arrays are all read, and the first text that is not empty wins;
-//! - a value that holds none of its field's arrays is one event; so are an entry without changes and
+//! - a value that holds none of its field's arrays is one event, and so is one with more than a
+//!   thousand members; so are an entry without changes and
 //!   a body without entries;
 //! - an envelope of another `object` than `whatsapp_business_account` holds only unknown events.
 //!
@@ -21,6 +22,7 @@ use std::collections::HashMap;
 
 use crate::canonical;
 use crate::change::Change;
+use crate::contact::Contact;
 use crate::element::Reading;
 use crate::event::{Class, Event, Kind, Part, Place, Split};
 use crate::field::{self, Array};
@@ -31,14 +33,15 @@ const OBJECT: &str = "whatsapp_business_account";
 /// Seconds that are believed to be a time: from September 2001 to the year 2100.
 const SECONDS_SANE: std::ops::RangeInclusive<i64> = 1_000_000_000..=4_102_444_800;
 
-/// Most events a body is split into. Meta documents 1,000 updates; a body of the largest size full of
-/// the shortest messages stays below. Beyond it, one more event of kind `unknown` stands for the whole
-/// body.
-pub const EVENTS_MAX: usize = 65_536;
+/// Most events a body is split into: eight times the updates that Meta documents for one webhook, so
+/// that no body costs more than some megabytes to look at. Beyond it, one more event of kind
+/// `unknown` stands for the whole body, so that nothing is lost.
+pub const EVENTS_MAX: usize = 8_192;
 
 /// Most bytes of keys, conversations and unescaped texts that the events of one body may hold
 /// together, with the same consequence: a long id in an envelope is repeated in each of its events.
-pub const EVENT_TEXT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Enough for [`EVENTS_MAX`] events with ids as long as Meta's longest.
+pub const EVENT_TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Splits a body into its events. Never fails: what cannot be read is one event of kind `unknown`.
 pub fn split(body: &[u8]) -> Split<'_> {
@@ -53,7 +56,8 @@ pub fn split(body: &[u8]) -> Split<'_> {
     Split { events: reader.events, readable: true }
 }
 
-fn parse(body: &[u8]) -> Option<Value<'_>> {
+/// The body as a value. `None` if it is not JSON in UTF-8.
+pub(crate) fn parse(body: &[u8]) -> Option<Value<'_>> {
     let text = std::str::from_utf8(body).ok()?;
     Value::parse(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
@@ -76,6 +80,7 @@ fn event<'a>(reading: Reading<'a>, place: Place, raw: &'a str) -> Event<'a> {
         display_phone_number: None,
         waba_id: None,
         conversation: None,
+        contact: None,
         wamid: reading.wamid,
         key: reading.key,
         occurred_at_ms: None,
@@ -234,6 +239,10 @@ impl<'a> Reader<'a> {
 
     /// Reads the arrays a field may have, in the order they stand in.
     fn arrays(&mut self, change: &Change<'a>, members: &Members<'a>, arrays: &'static [Array], place: Place) {
+        if members.is_partial() {
+            // Some of its elements might go unseen: it is taken as a whole.
+            return;
+        }
         let mut counts = [0_usize; 8];
         for (name, value) in members.iter() {
             let found = arrays.iter().zip(&mut counts).find(|(array, _)| array.member == name);
@@ -276,6 +285,8 @@ impl<'a> Reader<'a> {
             conversation.push_str(&contact);
             conversation
         });
+        let number = change.phone_number_id.as_ref().or(change.display_phone_number.as_ref());
+        let contact = reading.person.contact(number.cloned().unwrap_or_default(), reading.former);
         let happened = milliseconds(reading.timestamp.as_deref());
         self.keep(Event {
             kind: reading.kind,
@@ -286,6 +297,7 @@ impl<'a> Reader<'a> {
             display_phone_number: change.display_phone_number.clone(),
             waba_id: change.waba_id.clone(),
             conversation,
+            contact,
             wamid: reading.wamid,
             key: reading.key,
             occurred_at_ms: happened.or_else(|| milliseconds(change.time.as_deref())),
@@ -300,9 +312,39 @@ impl<'a> Reader<'a> {
         let texts = ids.into_iter().flatten().chain([&event.field, &event.r#type]);
         let unescaped = texts.filter(|text| matches!(text, Cow::Owned(_))).map(|text| text.len());
         let conversation = event.conversation.as_ref().map_or(0, String::len);
-        self.text_bytes += event.key.len() + conversation + unescaped.sum::<usize>();
+        let contact = event.contact.as_ref().map_or(0, Contact::owned_bytes);
+        self.text_bytes += event.key.len() + conversation + contact + unescaped.sum::<usize>();
         self.events.push(event);
     }
+}
+
+/// The value of the change in which an event stands; `None` where it stands in none.
+pub(crate) fn value_around<'a>(body: &'a [u8], place: Place) -> Option<Value<'a>> {
+    let mut found = None;
+    let mut entries = 0;
+    parse(body)?.cursor().items(|cursor| {
+        cursor.members(|name, cursor| {
+            if name != "entry" {
+                return;
+            }
+            cursor.items(|cursor| {
+                let mut changes = 0;
+                cursor.members(|name, cursor| {
+                    if name != "changes" || entries != place.entry {
+                        return;
+                    }
+                    cursor.items(|cursor| {
+                        if changes == place.change {
+                            found = Some(find_change(cursor).value);
+                        }
+                        changes += 1;
+                    });
+                });
+                entries += 1;
+            });
+        });
+    });
+    found
 }
 
 /// A change at the cursor, which passes it. Its value's members are taken along in the same pass.

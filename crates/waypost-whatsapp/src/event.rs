@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::contact::Contact;
+
 /// The events of one body, in the order in which they stand in it; never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Split<'a> {
@@ -38,6 +40,9 @@ pub struct Event<'a> {
     /// `phone number id:contact`, the contact being the group's id in groups, else the parent
     /// business-scoped user id, else the business-scoped user id, else the phone number.
     pub conversation: Option<String>,
+    /// Every identity of the person the conversation is with. `None` in groups, and wherever there is
+    /// no conversation.
+    pub contact: Option<Contact<'a>>,
     /// Meta's id of the message it is or is about.
     pub wamid: Option<Cow<'a, str>>,
     /// The identity key: the same for every copy of this event, different for any other.

@@ -129,11 +129,10 @@ fn handover<'a>(change: &Change<'a>) -> Reading<'a> {
         user: sender_text("user_id"),
         phone: sender_text("phone_number").or_else(|| sender_text("wa_id")),
     });
-    let contact = person.name();
     let (r#type, timestamp) = (value.text("type"), value.text("timestamp"));
-    let parts = [contact.as_deref(), r#type.as_deref(), timestamp.as_deref()];
+    let parts = [person.name().map(|name| &**name), r#type.as_deref(), timestamp.as_deref()];
     let key = join(change, "ho", change.number(), &parts, change.value);
-    Reading { r#type, contact, timestamp, ..Reading::new(Kind::Handover, key) }
+    Reading { r#type, timestamp, ..Reading::new(Kind::Handover, key) }.with(person)
 }
 
 /// The operational fields; any other is unknown. Keys end in the entry's time wherever a state can come back: if Meta

@@ -23,6 +23,11 @@ impl<'a> Value<'a> {
         serde_json::from_str::<&RawValue>(text).ok().map(|raw| Self(raw.get()))
     }
 
+    /// The value whose bytes are known to be these.
+    pub(crate) fn of(raw: &'a str) -> Self {
+        Self(raw)
+    }
+
     /// The bytes it is written in.
     pub(crate) fn raw(self) -> &'a str {
         self.0
@@ -33,6 +38,11 @@ impl<'a> Value<'a> {
         !matches!(self.0, "null" | "\"\"")
     }
 
+    /// Whether it counts as missing.
+    pub(crate) fn is_silent(self) -> bool {
+        !self.is_some()
+    }
+
     /// A string's text, or a number's own digits: ids come as either, and may pass 2⁵³.
     pub(crate) fn text(self) -> Option<Cow<'a, str>> {
         let text = match self.0.as_bytes().first()? {
@@ -41,6 +51,12 @@ impl<'a> Value<'a> {
             _ => return None,
         };
         (!text.is_empty() && text.len() <= TEXT_BYTES_MAX).then_some(text)
+    }
+
+    /// A string's text of any length; not a number's digits.
+    pub(crate) fn string(self) -> Option<Cow<'a, str>> {
+        let inside = self.0.strip_prefix('"')?.strip_suffix('"')?;
+        Some(decode(inside)).filter(|text| !text.is_empty())
     }
 
     /// The first member of that name that says anything, in an object.
@@ -60,13 +76,21 @@ impl<'a> Value<'a> {
     }
 
     pub(crate) fn cursor(self) -> Cursor<'a> {
-        Cursor { text: self.0, at: 0 }
+        self.cursor_at(0)
+    }
+
+    /// A cursor at a place that another one of this value was at.
+    pub(crate) fn cursor_at(self, at: usize) -> Cursor<'a> {
+        Cursor { text: self.0, at }
     }
 }
 
 /// The members of an object, collected for several looks at them.
 #[derive(Default)]
-pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
+pub(crate) struct Members<'a> {
+    list: Vec<(Cow<'a, str>, Value<'a>)>,
+    is_partial: bool,
+}
 
 /// Most members of one object that are looked at. Meta's objects have about a dozen.
 const MEMBERS_MAX: usize = 1024;
@@ -75,11 +99,16 @@ impl<'a> Members<'a> {
     /// Replaces what is here by the members of the object at the cursor, and passes it. Whether it
     /// was an object; if not, the cursor passes it all the same.
     pub(crate) fn read(&mut self, cursor: &mut Cursor<'a>) -> bool {
-        self.0.clear();
+        self.list.clear();
+        self.is_partial = false;
         let is_object = cursor.members(|key, cursor| {
             let value = cursor.value();
-            if self.0.len() < MEMBERS_MAX && value.is_some() {
-                self.0.push((key, value));
+            if !value.is_some() {
+                return;
+            }
+            self.is_partial = self.list.len() == MEMBERS_MAX;
+            if !self.is_partial {
+                self.list.push((key, value));
             }
         });
         if !is_object {
@@ -88,24 +117,29 @@ impl<'a> Members<'a> {
         is_object
     }
 
+    /// Whether there were more than are looked at.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.is_partial
+    }
+
     /// The first member of that name that says anything.
     pub(crate) fn get(&self, name: &str) -> Option<Value<'a>> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
+        self.list.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
     }
 
     /// Every member of that name.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = Value<'a>> {
-        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| *value)
+        self.list.iter().filter(move |(key, _)| key == name).map(|(_, value)| *value)
     }
 
     /// Every member, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Value<'a>)> {
-        self.0.iter().map(|(key, value)| (&**key, *value))
+        self.list.iter().map(|(key, value)| (&**key, *value))
     }
 
     /// Every member's value.
     pub(crate) fn values(&self) -> impl Iterator<Item = Value<'a>> {
-        self.0.iter().map(|(_, value)| *value)
+        self.list.iter().map(|(_, value)| *value)
     }
 
     /// The text of [`Members::get`].
@@ -119,6 +153,13 @@ impl<'a> Members<'a> {
     }
 }
 
+/// What holds other values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Container {
+    Array,
+    Object,
+}
+
 /// A place in well-formed JSON text.
 pub(crate) struct Cursor<'a> {
     text: &'a str,
@@ -130,6 +171,11 @@ impl<'a> Cursor<'a> {
     /// object. A value that `each` leaves unread is passed over. `false`, standing still, if this
     /// is no object.
     pub(crate) fn members(&mut self, mut each: impl FnMut(Cow<'a, str>, &mut Self)) -> bool {
+        self.members_from(|_, name, cursor| each(name, cursor))
+    }
+
+    /// As [`Cursor::members`], with the place where each member's name begins, at its quote.
+    pub(crate) fn members_from(&mut self, mut each: impl FnMut(usize, Cow<'a, str>, &mut Self)) -> bool {
         if self.next() != b'{' {
             return false;
         }
@@ -137,11 +183,12 @@ impl<'a> Cursor<'a> {
         loop {
             match self.next() {
                 b'"' => {
+                    let start = self.at;
                     let key = self.key();
                     if self.next() == b':' {
                         self.at += 1;
                     }
-                    self.visit(|cursor| each(key, cursor));
+                    self.visit(|cursor| each(start, key, cursor));
                 }
                 b',' => self.at += 1,
                 _ => break,
@@ -186,6 +233,20 @@ impl<'a> Cursor<'a> {
     pub(crate) fn mark(&mut self) -> usize {
         self.next();
         self.at
+    }
+
+    /// Where the value that has just been passed ends.
+    pub(crate) fn place(&self) -> usize {
+        self.at
+    }
+
+    /// What the value here is, if it holds others.
+    pub(crate) fn container(&mut self) -> Option<Container> {
+        match self.next() {
+            b'[' => Some(Container::Array),
+            b'{' => Some(Container::Object),
+            _ => None,
+        }
     }
 
     /// The value that began at a mark and has just been passed.

@@ -1,12 +1,12 @@
 //! The lane scheduler: which owed delivery may be attempted next.
 //!
-//! **The promise:** within a lane, deliveries are started in order of acceptance, one at a time; a
+//! **The promise:** within a lane, deliveries are started in order of their turns, one at a time; a
 //! delivery waits for all its lanes and holds them all while it is tried; what failed holds its lanes
 //! until it is done, dead or stepped over, and no other lane.
 //!
 //! A plain data structure: no I/O, no clock, no tasks. It is told what is owed and what happened, with
-//! the time, and says what to start. Every step costs O(log n) in the deliveries held. Its caller keeps
-//! it small: it holds a window of what the store owes, in order of acceptance.
+//! the time, and says what to start. Every step costs O(log n) in the deliveries held. Which of them it
+//! holds is up to [`super::window`].
 //!
 //! ```text
 //!   add ──► behind ──(head of all its lanes)──► waiting ──(due)──► ready ──start──► in flight
@@ -19,25 +19,43 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use waypost_domain::{DeliveryId, Lane, Lanes, Priority};
+use waypost_domain::{Lane, Lanes, Priority};
+use waypost_store::Turn;
 
 /// A point in monotonic time, as [`waypost_domain::Clock::monotonic`] gives it.
 pub type Moment = Duration;
 
+/// A delivery as it comes into the scheduler. It is known by its turn from then on.
+#[derive(Clone, Debug)]
+pub struct Entrant {
+    /// Its place in the order.
+    pub turn: Turn,
+    /// What it waits for.
+    pub lanes: Lanes,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Not to be tried before; may be in the past.
+    pub due: Moment,
+    /// Whether an attempt at it has failed before.
+    pub tried: bool,
+}
+
 /// Deliveries of one destination, by lane.
 #[derive(Default)]
 pub struct LaneScheduler {
-    entries: HashMap<DeliveryId, Entry>,
-    /// Who is in each lane, in order of acceptance; the first holds it.
-    lanes: HashMap<Lane, VecDeque<DeliveryId>>,
+    entries: HashMap<Turn, Entry>,
+    /// Who is in each lane, in order; the first holds it.
+    lanes: HashMap<Lane, VecDeque<Turn>>,
     /// Heads that are not due yet.
-    waiting: BTreeSet<(Moment, DeliveryId)>,
+    waiting: BTreeSet<(Moment, Turn)>,
     /// Heads that were never tried, by urgency.
-    fresh: BTreeSet<(Priority, DeliveryId)>,
+    fresh: BTreeSet<(Priority, Turn)>,
     /// Heads that failed before and are due again, by urgency.
-    retries: BTreeSet<(Priority, DeliveryId)>,
+    retries: BTreeSet<(Priority, Turn)>,
     /// Heads that failed, by when they began to hold their lanes.
-    holding: BTreeSet<(Moment, DeliveryId)>,
+    holding: BTreeSet<(Moment, Turn)>,
+    /// What all of them weigh together.
+    weight: usize,
     in_flight: usize,
     retries_in_flight: usize,
 }
@@ -70,9 +88,9 @@ pub enum Choice {
     Any,
     /// The most urgent of those that were never tried.
     Fresh,
-    /// The last accepted among the least urgent of those that were never tried.
+    /// The last in turn among the least urgent of those that were never tried.
     Newest,
-    /// The first accepted among the most urgent few, due or not; or, letting `skip` go by, one after it.
+    /// The first in turn among the most urgent few, due or not; or, letting `skip` go by, one after it.
     Oldest {
         /// How many to let go by, as far as there are others.
         skip: usize,
@@ -85,30 +103,33 @@ impl LaneScheduler {
         Self::default()
     }
 
-    /// Adds a delivery behind all that its lanes hold. `due` may be in the past; `tried` says whether an
-    /// attempt at it has failed before. One that is already held is left as it is.
-    pub fn add(&mut self, id: DeliveryId, lanes: Lanes, priority: Priority, due: Moment, tried: bool) {
-        if self.entries.contains_key(&id) {
+    /// Adds a delivery behind all that its lanes hold; its turn must be after theirs. One that is held
+    /// already is left as it is.
+    pub fn add(&mut self, entrant: Entrant) {
+        let Entrant { turn, lanes, priority, due, tried } = entrant;
+        if self.entries.contains_key(&turn) {
             return;
         }
         let mut behind = 0;
         for lane in lanes.as_slice() {
             let queue = self.lanes.entry(*lane).or_default();
+            debug_assert!(queue.back().is_none_or(|last| *last < turn), "a lane is filled in order of turns");
             behind += usize::from(!queue.is_empty());
-            queue.push_back(id);
+            queue.push_back(turn);
         }
         let stand = if behind > 0 { Stand::Behind { lanes: behind, due } } else { Stand::Waiting { due } };
         if behind == 0 {
-            self.waiting.insert((due, id));
+            self.waiting.insert((due, turn));
         }
-        self.entries.insert(id, Entry { lanes, priority, tried, holding_since: None, stand });
+        self.weight += weight(&lanes);
+        self.entries.insert(turn, Entry { lanes, priority, tried, holding_since: None, stand });
     }
 
     /// Starts one that may be tried at `now`. It holds its lanes until [`Self::retry`],
     /// [`Self::give_back`] or [`Self::finish`].
-    pub fn start(&mut self, now: Moment, choice: Choice) -> Option<DeliveryId> {
+    pub fn start(&mut self, now: Moment, choice: Choice) -> Option<Turn> {
         self.promote(now);
-        let id = match choice {
+        let turn = match choice {
             Choice::Fresh => self.fresh.first()?.1,
             Choice::Any => match (self.fresh.first(), self.retries.first()) {
                 (Some(fresh), Some(retry)) => fresh.min(retry).1,
@@ -117,72 +138,72 @@ impl LaneScheduler {
             Choice::Newest => self.fresh.last()?.1,
             Choice::Oldest { skip } => self.oldest(skip)?,
         };
-        self.leave_queues(id);
-        let entry = self.entries.get_mut(&id)?;
+        self.leave_queues(turn);
+        let entry = self.entries.get_mut(&turn)?;
         entry.stand = Stand::InFlight;
         self.in_flight += 1;
         self.retries_in_flight += usize::from(entry.tried);
-        Some(id)
+        Some(turn)
     }
 
     /// The attempt failed and another is due at `due`. It holds its lanes meanwhile, counted from its
     /// first failure.
-    pub fn retry(&mut self, id: DeliveryId, now: Moment, due: Moment) {
-        if !self.land(id, due) {
+    pub fn retry(&mut self, turn: Turn, now: Moment, due: Moment) {
+        if !self.land(turn, due) {
             return;
         }
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(entry) = self.entries.get_mut(&turn) else { return };
         entry.tried = true;
         if entry.holding_since.is_none() && !entry.lanes.as_slice().is_empty() {
             entry.holding_since = Some(now);
-            self.holding.insert((now, id));
+            self.holding.insert((now, turn));
         }
     }
 
     /// The attempt did not count: a probe that failed, or a shutdown. It may be tried again from `due`.
-    pub fn give_back(&mut self, id: DeliveryId, due: Moment) {
-        self.land(id, due);
+    pub fn give_back(&mut self, turn: Turn, due: Moment) {
+        self.land(turn, due);
     }
 
-    /// It is delivered, dead or discarded: it leaves its lanes, and is forgotten.
-    pub fn finish(&mut self, id: DeliveryId) {
-        if self.entries.get(&id).is_some_and(|entry| entry.stand == Stand::InFlight) {
-            self.land(id, Duration::ZERO);
+    /// It is delivered, dead or discarded: it leaves its lanes, which are returned, and is forgotten.
+    pub fn finish(&mut self, turn: Turn) -> Lanes {
+        if self.entries.get(&turn).is_some_and(|entry| entry.stand == Stand::InFlight) {
+            self.land(turn, Duration::ZERO);
         }
-        self.leave_lanes(id);
-        self.leave_queues(id);
-        self.entries.remove(&id);
+        let lanes = self.leave_lanes(turn);
+        self.leave_queues(turn);
+        if self.entries.remove(&turn).is_some() {
+            self.weight -= 1;
+        }
+        lanes
     }
 
     /// Steps over every head that began to hold its lanes at `since` or before and is not being tried:
-    /// it goes on by its own schedule, without lanes. Returns those stepped over.
-    pub fn step_over(&mut self, since: Moment) -> Vec<DeliveryId> {
-        let late = self.holding.iter().take_while(|(held, _)| *held <= since).map(|(_, id)| *id);
-        let over: Vec<DeliveryId> =
-            late.filter(|id| self.entries.get(id).is_some_and(|e| e.stand != Stand::InFlight)).collect();
-        for id in &over {
-            self.leave_lanes(*id);
-        }
-        over
+    /// it goes on by its own schedule, without lanes. Returns those stepped over, with the lanes they left.
+    pub fn step_over(&mut self, since: Moment) -> Vec<(Turn, Lanes)> {
+        let late = self.holding.iter().take_while(|(held, _)| *held <= since).map(|(_, turn)| *turn);
+        let over: Vec<Turn> =
+            late.filter(|turn| self.entries.get(turn).is_some_and(|e| e.stand != Stand::InFlight)).collect();
+        over.into_iter().map(|turn| (turn, self.leave_lanes(turn))).collect()
     }
 
     /// Lets all patience begin anew at `now`: while a destination is down nobody's patience runs out.
     pub fn hold_from(&mut self, now: Moment) {
-        let held: Vec<DeliveryId> = std::mem::take(&mut self.holding).into_iter().map(|(_, id)| id).collect();
-        for id in held {
-            if let Some(entry) = self.entries.get_mut(&id) {
+        let held: Vec<Turn> = std::mem::take(&mut self.holding).into_iter().map(|(_, turn)| turn).collect();
+        for turn in held {
+            if let Some(entry) = self.entries.get_mut(&turn) {
                 entry.holding_since = Some(now);
-                self.holding.insert((now, id));
+                self.holding.insert((now, turn));
             }
         }
     }
 
     /// Forgets everything that is not being tried, to be added anew in the order in which the store has it.
     pub fn forget_waiting(&mut self) {
-        let waiting: Vec<DeliveryId> =
-            self.entries.iter().filter(|(_, e)| e.stand != Stand::InFlight).map(|(id, _)| *id).collect();
-        for id in waiting {
-            self.finish(id);
+        let waiting: Vec<Turn> =
+            self.entries.iter().filter(|(_, e)| e.stand != Stand::InFlight).map(|(turn, _)| *turn).collect();
+        for turn in waiting {
+            self.finish(turn);
         }
     }
 
@@ -197,11 +218,17 @@ impl LaneScheduler {
     }
 
     /// When it is due, if it waits for its time alone.
-    pub fn due(&self, id: DeliveryId) -> Option<Moment> {
-        match self.entries.get(&id)?.stand {
+    pub fn due(&self, turn: Turn) -> Option<Moment> {
+        match self.entries.get(&turn)?.stand {
             Stand::Waiting { due } => Some(due),
             _ => None,
         }
+    }
+
+    /// How many could be started at `now`.
+    pub fn ready(&mut self, now: Moment) -> usize {
+        self.promote(now);
+        self.fresh.len() + self.retries.len()
     }
 
     /// How many deliveries are held, in whatever stand.
@@ -212,6 +239,11 @@ impl LaneScheduler {
     /// Whether none is held.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// What those held weigh in memory: one each, and one more for every two lanes beyond the first.
+    pub fn weight(&self) -> usize {
+        self.weight
     }
 
     /// How many are being tried.
@@ -229,82 +261,93 @@ impl LaneScheduler {
         self.lanes.len()
     }
 
+    /// How many heads have failed and hold their lanes.
+    pub fn lanes_held(&self) -> usize {
+        self.holding.len()
+    }
+
+    /// How many deliveries are held of that lane.
+    pub fn depth(&self, lane: Lane) -> usize {
+        self.lanes.get(&lane).map_or(0, VecDeque::len)
+    }
+
     /// Whether it is held.
-    pub fn holds(&self, id: DeliveryId) -> bool {
-        self.entries.contains_key(&id)
+    pub fn holds(&self, turn: Turn) -> bool {
+        self.entries.contains_key(&turn)
     }
 
     /// Moves those that have become due to the ready queues.
     fn promote(&mut self, now: Moment) {
-        while let Some(&(due, id)) = self.waiting.first() {
+        while let Some(&(due, turn)) = self.waiting.first() {
             if due > now {
                 return;
             }
             self.waiting.pop_first();
-            if let Some(entry) = self.entries.get_mut(&id) {
+            if let Some(entry) = self.entries.get_mut(&turn) {
                 entry.stand = Stand::Ready;
                 let queue = if entry.tried { &mut self.retries } else { &mut self.fresh };
-                queue.insert((entry.priority, id));
+                queue.insert((entry.priority, turn));
             }
         }
     }
 
-    /// The head accepted first among the most urgent few of each queue, or one after it.
-    fn oldest(&self, skip: usize) -> Option<DeliveryId> {
+    /// The head first in turn among the most urgent few of each queue, or one after it.
+    fn oldest(&self, skip: usize) -> Option<Turn> {
         let few = skip.saturating_add(1);
-        let fresh = self.fresh.iter().take(few).map(|(_, id)| *id);
-        let retries = self.retries.iter().take(few).map(|(_, id)| *id);
-        let waiting = self.waiting.iter().take(few).map(|(_, id)| *id);
-        let mut heads: Vec<DeliveryId> = fresh.chain(retries).chain(waiting).collect();
+        let fresh = self.fresh.iter().take(few).map(|(_, turn)| *turn);
+        let retries = self.retries.iter().take(few).map(|(_, turn)| *turn);
+        let waiting = self.waiting.iter().take(few).map(|(_, turn)| *turn);
+        let mut heads: Vec<Turn> = fresh.chain(retries).chain(waiting).collect();
         heads.sort_unstable();
         heads.get(skip % heads.len().max(1)).copied()
     }
 
     /// An attempt at it is over: it waits again, head of its lanes as before. False if none was.
-    fn land(&mut self, id: DeliveryId, due: Moment) -> bool {
-        let Some(entry) = self.entries.get_mut(&id) else { return false };
+    fn land(&mut self, turn: Turn, due: Moment) -> bool {
+        let Some(entry) = self.entries.get_mut(&turn) else { return false };
         if entry.stand != Stand::InFlight {
             return false;
         }
         self.in_flight -= 1;
         self.retries_in_flight -= usize::from(entry.tried);
         entry.stand = Stand::Waiting { due };
-        self.waiting.insert((due, id));
+        self.waiting.insert((due, turn));
         true
     }
 
-    fn leave_queues(&mut self, id: DeliveryId) {
-        let Some(entry) = self.entries.get(&id) else { return };
+    fn leave_queues(&mut self, turn: Turn) {
+        let Some(entry) = self.entries.get(&turn) else { return };
         match entry.stand {
             Stand::Waiting { due } => {
-                self.waiting.remove(&(due, id));
+                self.waiting.remove(&(due, turn));
             }
             Stand::Ready => {
                 let queue = if entry.tried { &mut self.retries } else { &mut self.fresh };
-                queue.remove(&(entry.priority, id));
+                queue.remove(&(entry.priority, turn));
             }
             Stand::Behind { .. } | Stand::InFlight => {}
         }
     }
 
     /// Takes it out of its lanes, wherever it stands in them; who thereby becomes head may go on.
-    fn leave_lanes(&mut self, id: DeliveryId) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+    fn leave_lanes(&mut self, turn: Turn) -> Lanes {
+        let Some(entry) = self.entries.get_mut(&turn) else { return Lanes::NONE };
         let lanes = std::mem::take(&mut entry.lanes);
+        self.weight -= weight(&lanes) - 1;
         if let Some(since) = entry.holding_since.take() {
-            self.holding.remove(&(since, id));
+            self.holding.remove(&(since, turn));
         }
         if let Stand::Behind { due, .. } = entry.stand {
             entry.stand = Stand::Waiting { due };
-            self.waiting.insert((due, id));
+            self.waiting.insert((due, turn));
         }
         for lane in lanes.as_slice() {
             let Some(queue) = self.lanes.get_mut(lane) else { continue };
-            let was_head = queue.front() == Some(&id);
+            let was_head = queue.front() == Some(&turn);
             if was_head {
                 queue.pop_front();
-            } else {
-                queue.retain(|other| *other != id);
+            } else if let Ok(place) = queue.binary_search(&turn) {
+                queue.remove(place);
             }
             let new_head = queue.front().copied();
             if queue.is_empty() {
@@ -314,264 +357,27 @@ impl LaneScheduler {
                 self.becomes_head(head);
             }
         }
+        lanes
     }
 
     /// It has come to the head of one more of its lanes.
-    fn becomes_head(&mut self, id: DeliveryId) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+    fn becomes_head(&mut self, turn: Turn) {
+        let Some(entry) = self.entries.get_mut(&turn) else { return };
         if let Stand::Behind { lanes, due } = entry.stand {
             if lanes > 1 {
                 entry.stand = Stand::Behind { lanes: lanes - 1, due };
             } else {
                 entry.stand = Stand::Waiting { due };
-                self.waiting.insert((due, id));
+                self.waiting.insert((due, turn));
             }
         }
     }
+}
+
+/// What a delivery of these lanes weighs.
+fn weight(lanes: &Lanes) -> usize {
+    1 + lanes.as_slice().len() / 2
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const SECOND: Moment = Duration::from_secs(1);
-
-    fn lanes(of: &[u64]) -> Lanes {
-        of.iter().map(|lane| Lane(*lane)).collect()
-    }
-
-    fn add(scheduler: &mut LaneScheduler, id: i64, of: &[u64]) {
-        scheduler.add(DeliveryId(id), lanes(of), Priority::Message, Duration::ZERO, false);
-    }
-
-    fn start(scheduler: &mut LaneScheduler, now: Moment) -> Option<i64> {
-        scheduler.start(now, Choice::Any).map(|id| id.0)
-    }
-
-    #[test]
-    fn a_lane_is_one_at_a_time_and_others_go_on() {
-        let mut scheduler = LaneScheduler::new();
-        add(&mut scheduler, 1, &[7]);
-        add(&mut scheduler, 2, &[7]);
-        add(&mut scheduler, 3, &[8]);
-        add(&mut scheduler, 4, &[]);
-        assert_eq!([start(&mut scheduler, SECOND), start(&mut scheduler, SECOND)], [Some(1), Some(3)]);
-        assert_eq!(start(&mut scheduler, SECOND), Some(4));
-        assert_eq!(start(&mut scheduler, SECOND), None);
-        scheduler.finish(DeliveryId(1));
-        assert_eq!(start(&mut scheduler, SECOND), Some(2));
-    }
-
-    #[test]
-    fn a_batch_waits_for_all_its_lanes_and_holds_them() {
-        let mut scheduler = LaneScheduler::new();
-        add(&mut scheduler, 1, &[7]);
-        add(&mut scheduler, 2, &[7, 8]);
-        add(&mut scheduler, 3, &[8]);
-        assert_eq!(start(&mut scheduler, SECOND), Some(1));
-        assert_eq!(start(&mut scheduler, SECOND), None, "3 is behind the batch, the batch behind 1");
-        scheduler.finish(DeliveryId(1));
-        assert_eq!(start(&mut scheduler, SECOND), Some(2));
-        assert_eq!(start(&mut scheduler, SECOND), None);
-        scheduler.finish(DeliveryId(2));
-        assert_eq!(start(&mut scheduler, SECOND), Some(3));
-    }
-
-    #[test]
-    fn a_failing_head_holds_its_lane_until_it_is_stepped_over() {
-        let mut scheduler = LaneScheduler::new();
-        add(&mut scheduler, 1, &[7]);
-        add(&mut scheduler, 2, &[7]);
-        assert_eq!(start(&mut scheduler, SECOND), Some(1));
-        scheduler.retry(DeliveryId(1), SECOND, 10 * SECOND);
-        assert_eq!(start(&mut scheduler, 5 * SECOND), None);
-        assert_eq!(scheduler.next_due(), Some(10 * SECOND));
-        assert_eq!(scheduler.step_over(Duration::ZERO), []);
-        assert_eq!(scheduler.step_over(SECOND), [DeliveryId(1)]);
-        assert_eq!(start(&mut scheduler, 5 * SECOND), Some(2));
-        assert_eq!(start(&mut scheduler, 10 * SECOND), Some(1), "it goes on by its own schedule");
-    }
-
-    #[test]
-    fn patience_begins_anew_after_an_outage() {
-        let mut scheduler = LaneScheduler::new();
-        add(&mut scheduler, 1, &[7]);
-        start(&mut scheduler, SECOND);
-        scheduler.retry(DeliveryId(1), SECOND, 2 * SECOND);
-        scheduler.hold_from(50 * SECOND);
-        assert_eq!(scheduler.step_over(49 * SECOND), []);
-        assert_eq!(scheduler.held_longest_since(), Some(50 * SECOND));
-    }
-
-    #[test]
-    fn what_is_forgotten_can_be_added_anew_behind_what_is_being_tried() {
-        let mut scheduler = LaneScheduler::new();
-        for id in 1..=4 {
-            add(&mut scheduler, id, &[7]);
-        }
-        assert_eq!(start(&mut scheduler, SECOND), Some(1));
-        scheduler.forget_waiting();
-        assert_eq!((scheduler.len(), scheduler.in_flight()), (1, 1));
-        for id in [1, 3, 4] {
-            add(&mut scheduler, id, &[7]);
-        }
-        assert_eq!(start(&mut scheduler, SECOND), None);
-        scheduler.finish(DeliveryId(1));
-        assert_eq!(start(&mut scheduler, SECOND), Some(3));
-    }
-
-    #[test]
-    fn what_is_urgent_goes_first_and_fresh_slots_pass_retries_by() {
-        let mut scheduler = LaneScheduler::new();
-        for (id, priority) in
-            [(1, Priority::History), (2, Priority::Status), (3, Priority::Message), (4, Priority::Call)]
-        {
-            scheduler.add(DeliveryId(id), Lanes::NONE, priority, Duration::ZERO, id == 4);
-        }
-        assert_eq!(scheduler.start(SECOND, Choice::Fresh), Some(DeliveryId(3)));
-        assert_eq!(scheduler.start(SECOND, Choice::Any), Some(DeliveryId(4)));
-        assert_eq!(scheduler.retries_in_flight(), 1);
-        assert_eq!(scheduler.start(SECOND, Choice::Any), Some(DeliveryId(2)));
-        assert_eq!(scheduler.start(SECOND, Choice::Any), Some(DeliveryId(1)));
-    }
-
-    #[test]
-    fn a_probe_takes_the_oldest_even_before_it_is_due_and_the_next_probe_another() {
-        let mut scheduler = LaneScheduler::new();
-        for id in 1..=3 {
-            scheduler.add(DeliveryId(id), lanes(&[id as u64]), Priority::Message, 100 * SECOND, true);
-        }
-        assert_eq!(scheduler.start(SECOND, Choice::Oldest { skip: 0 }), Some(DeliveryId(1)));
-        scheduler.give_back(DeliveryId(1), 100 * SECOND);
-        assert_eq!(scheduler.start(SECOND, Choice::Oldest { skip: 1 }), Some(DeliveryId(2)));
-        scheduler.give_back(DeliveryId(2), 100 * SECOND);
-        assert_eq!(scheduler.start(SECOND, Choice::Oldest { skip: 4 }), Some(DeliveryId(2)));
-        assert_eq!(scheduler.in_flight(), 1);
-    }
-
-    /// What a test may do.
-    #[derive(Debug, Clone)]
-    enum Step {
-        Add { lanes: Vec<u64>, priority: u8, due: u64 },
-        Start,
-        Finish(usize),
-        Retry(usize, u64),
-        GiveBack(usize),
-        Overtake(u64),
-        Discard(usize),
-        Tick(u64),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            4 => (prop::collection::vec(0u64..5, 0..4), 0u8..4, 0u64..20).prop_map(|(lanes, priority, due)| Step::Add { lanes, priority, due }),
-            6 => Just(Step::Start),
-            3 => (0usize..8).prop_map(Step::Finish),
-            2 => (0usize..8, 1u64..20).prop_map(|(at, wait)| Step::Retry(at, wait)),
-            1 => (0usize..8).prop_map(Step::GiveBack),
-            1 => (0u64..10).prop_map(Step::Overtake),
-            1 => (0usize..8).prop_map(Step::Discard),
-            2 => (1u64..10).prop_map(Step::Tick),
-        ]
-    }
-
-    /// The scheduler as one would write it without caring for time: a list, searched from its beginning.
-    #[derive(Default)]
-    struct Model {
-        owed: Vec<Owed>,
-    }
-
-    struct Owed {
-        id: i64,
-        lanes: Lanes,
-        due: Moment,
-        flying: bool,
-        held: Option<Moment>,
-    }
-
-    impl Model {
-        fn may_start(&self, at: usize, now: Moment) -> bool {
-            let this = &self.owed[at];
-            let blocked = self.owed[..at].iter().any(|earlier| {
-                this.lanes.as_slice().iter().any(|lane| earlier.lanes.as_slice().contains(lane))
-            });
-            !this.flying && this.due <= now && !blocked
-        }
-
-        fn flying(&self) -> Vec<i64> {
-            self.owed.iter().filter(|owed| owed.flying).map(|owed| owed.id).collect()
-        }
-
-        fn owed(&mut self, id: i64) -> &mut Owed {
-            self.owed
-                .iter_mut()
-                .find(|owed| owed.id == id)
-                .expect("the scheduler started what the model does not know")
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(400))]
-        #[test]
-        fn it_starts_exactly_what_a_naive_model_would_let_start(steps in prop::collection::vec(step(), 1..120)) {
-            let (mut scheduler, mut model) = (LaneScheduler::new(), Model::default());
-            let (mut now, mut next_id) = (Duration::ZERO, 1);
-            for step in steps {
-                match step {
-                    Step::Add { lanes: of, priority, due } => {
-                        let due = now + due as u32 * SECOND / 4;
-                        scheduler.add(DeliveryId(next_id), lanes(&of), Priority::from_number(priority), due, false);
-                        model.owed.push(Owed { id: next_id, lanes: lanes(&of), due, flying: false, held: None });
-                        next_id += 1;
-                    }
-                    Step::Start => match start(&mut scheduler, now) {
-                        Some(id) => {
-                            let at = model.owed.iter().position(|owed| owed.id == id).unwrap();
-                            prop_assert!(model.may_start(at, now), "{id} was started too early");
-                            model.owed[at].flying = true;
-                        }
-                        None => prop_assert!(!(0..model.owed.len()).any(|at| model.may_start(at, now)), "something could start"),
-                    },
-                    Step::Finish(at) => if let Some(&id) = model.flying().get(at) {
-                        scheduler.finish(DeliveryId(id));
-                        model.owed.retain(|owed| owed.id != id);
-                    },
-                    Step::Retry(at, wait) => if let Some(&id) = model.flying().get(at) {
-                        let due = now + wait as u32 * SECOND / 4;
-                        scheduler.retry(DeliveryId(id), now, due);
-                        let owed = model.owed(id);
-                        (owed.flying, owed.due, owed.held) = (false, due, owed.held.or(Some(now)));
-                    },
-                    Step::GiveBack(at) => if let Some(&id) = model.flying().get(at) {
-                        scheduler.give_back(DeliveryId(id), now);
-                        let owed = model.owed(id);
-                        (owed.flying, owed.due) = (false, now);
-                    },
-                    Step::Overtake(ago) => {
-                        let since = now.saturating_sub(ago as u32 * SECOND);
-                        let mut over = scheduler.step_over(since);
-                        over.sort_unstable();
-                        let mut expected = Vec::new();
-                        for owed in &mut model.owed {
-                            if !owed.flying && owed.held.is_some_and(|held| held <= since) && !owed.lanes.as_slice().is_empty() {
-                                expected.push(DeliveryId(owed.id));
-                                (owed.lanes, owed.held) = (Lanes::NONE, None);
-                            }
-                        }
-                        prop_assert_eq!(over, expected);
-                    }
-                    Step::Discard(at) => if let Some(id) = model.owed.get(at).map(|owed| owed.id) {
-                        scheduler.finish(DeliveryId(id));
-                        model.owed.retain(|owed| owed.id != id);
-                    },
-                    Step::Tick(quarters) => now += quarters as u32 * SECOND / 4,
-                }
-                prop_assert_eq!(scheduler.in_flight(), model.flying().len());
-                prop_assert_eq!(scheduler.len(), model.owed.len());
-                let queued = scheduler.waiting.len() + scheduler.fresh.len() + scheduler.retries.len();
-                prop_assert!(queued + scheduler.in_flight() <= scheduler.len(), "a queue holds what is no longer owed");
-            }
-        }
-    }
-}
+mod tests;

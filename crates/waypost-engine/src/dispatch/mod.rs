@@ -3,28 +3,34 @@
 //! **The promise:** what the store says is owed is attempted, in order within each lane, until it is
 //! delivered, dead or discarded; a shutdown gives back what is unfinished, uncharged.
 //!
-//! One task a destination ([`destination`]) reads what is owed from the store in order of acceptance,
-//! keeps a window of it in the lane scheduler ([`lanes`]), and starts what the gates admit. Being woken
-//! is a hint: the store is always asked, so nothing depends on a message between tasks.
+//! One task a destination ([`desk`]) reads what is owed from the store in order of turns ([`reading`]), holds a
+//! part of it in memory ([`window`]), and starts, lane by lane ([`lanes`]), what the gates admit ([`attempt`]).
+//! Being woken is a hint: the store is always asked, so nothing depends on a message between tasks. What all
+//! destinations draw on together is parted among them ([`shares`]).
 
 mod attempt;
+mod desk;
 mod destination;
+mod expiry;
 mod lanes;
+mod reading;
+mod shares;
+mod window;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use waypost_domain::{Clock, RetrySchedule, Rulings, limits};
+use waypost_domain::{Clock, Patience, Rate, RetrySchedule, Rulings, limits};
 use waypost_store::Store;
 
 pub use destination::{DestinationHandle, DestinationStatus};
-pub use lanes::{Choice, LaneScheduler, Moment};
+pub use lanes::{Choice, Entrant, LaneScheduler, Moment};
+pub use window::{Place, Reading, Window};
 
+use self::shares::Common;
 use crate::bodies::Bodies;
-use crate::gate::Rate;
 use crate::metrics::Metrics;
 use crate::pressure::Pressure;
 use crate::sender::Sender;
@@ -48,23 +54,6 @@ pub struct Destination {
     pub rate_max: Option<Rate>,
 }
 
-/// For how long a failing delivery may hold its lane.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Patience {
-    /// Not at all: later deliveries pass it by at once.
-    None,
-    /// So long.
-    For(Duration),
-    /// Until it is delivered or dead.
-    Forever,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self::For(Duration::from_secs(120))
-    }
-}
-
 /// Runs one task for each destination. Cheap to clone; all clones are the same dispatcher.
 #[derive(Clone)]
 pub struct Dispatcher(Arc<Shared>);
@@ -75,6 +64,10 @@ struct Shared {
     bodies: Arc<Bodies>,
     pressure: Pressure,
     metrics: Metrics,
+    /// Places for owed deliveries in memory.
+    places: Arc<Common>,
+    /// Attempts under way.
+    attempts: Arc<Common>,
     running: Mutex<HashMap<Arc<str>, DestinationHandle>>,
     /// Destinations that were removed and may still have attempts under way.
     leaving: Mutex<HashMap<Arc<str>, DestinationHandle>>,
@@ -105,6 +98,8 @@ impl Dispatcher {
             bodies,
             pressure,
             metrics,
+            places: Common::new(limits::LANE_WINDOWS_MAX, limits::LANE_WINDOW_MIN),
+            attempts: Common::new(limits::ATTEMPTS_MAX, limits::ATTEMPTS_MIN),
             running,
             leaving,
             tasks,
@@ -200,14 +195,16 @@ impl Dispatcher {
         self.0.tasks.wait().await;
     }
 
-    fn environment(&self) -> destination::Environment {
+    fn environment(&self) -> desk::Environment {
         let shared = &self.0;
-        destination::Environment {
+        desk::Environment {
             store: shared.store.clone(),
             clock: shared.clock.clone(),
             bodies: shared.bodies.clone(),
             pressure: shared.pressure.clone(),
             metrics: shared.metrics.clone(),
+            places: shared.places.share(),
+            attempts: shared.attempts.share(),
             soft: shared.soft.child_token(),
             hard: shared.hard.clone(),
         }

@@ -12,11 +12,11 @@ mod rate;
 
 use std::time::Duration;
 
-use waypost_domain::{Blame, DeliveryId, Reply, Verdict};
+use waypost_domain::{Blame, DeliveryId, Rate, Reply, Verdict, limits};
 
 pub use breaker::{Breaker, BreakerState};
 pub use concurrency::Concurrency;
-pub use rate::{Rate, RateLimit};
+pub use rate::RateLimit;
 
 use crate::dispatch::Moment;
 
@@ -41,6 +41,8 @@ pub struct Gate {
     breaker: Breaker,
     concurrency: Concurrency,
     rate: Option<RateLimit>,
+    /// Until when the destination asked to be left alone.
+    throttled_until: Moment,
 }
 
 impl Gate {
@@ -51,6 +53,7 @@ impl Gate {
             breaker: Breaker::new(),
             concurrency: Concurrency::new(concurrency_max),
             rate: rate.map(RateLimit::new),
+            throttled_until: Moment::ZERO,
         }
     }
 
@@ -72,6 +75,9 @@ impl Gate {
     pub fn admits(&mut self, now: Moment, in_flight: usize) -> Admission {
         if self.paused {
             return Admission::Wait(None);
+        }
+        if now < self.throttled_until {
+            return Admission::Wait(Some(self.throttled_until));
         }
         match self.breaker.state() {
             BreakerState::Closed => {}
@@ -112,6 +118,7 @@ impl Gate {
         verdict: &Verdict,
     ) -> BreakerChange {
         let before = self.breaker.state();
+        self.heed(now, reply);
         match health(reply, verdict) {
             Health::Well => {
                 self.breaker.success();
@@ -134,6 +141,17 @@ impl Gate {
                 BreakerChange::Closed
             }
             _ => BreakerChange::None,
+        }
+    }
+
+    /// A 429 speaks of all that comes from us (RFC 6585, section 4): where it says for how long, the whole
+    /// destination waits, and traffic grows from one attempt again. Whatever else says so means this one delivery.
+    fn heed(&mut self, now: Moment, reply: &Reply) {
+        if let Reply::Answered { status: 429, retry_after: Some(wait) } = reply
+            && !wait.is_zero()
+        {
+            self.throttled_until = self.throttled_until.max(now + (*wait).min(limits::RETRY_AFTER_MAX));
+            self.concurrency.restart();
         }
     }
 
@@ -198,6 +216,24 @@ pub const PROBE_WAIT_MAX: Duration = Duration::from_secs(60);
 mod tests {
     use super::*;
     use waypost_domain::{Failure, Rulings, judge};
+
+    fn throttled(seconds: u64) -> Reply {
+        Reply::Answered { status: 429, retry_after: Some(Duration::from_secs(seconds)) }
+    }
+
+    #[test]
+    fn a_receiver_that_says_when_to_come_back_is_left_alone_until_then_and_then_asked_gently() {
+        let mut gate = Gate::new(64, None);
+        (0..30).for_each(|delivery| drop(end(&mut gate, 0, delivery, status(200))));
+        end(&mut gate, 10, 1, throttled(30));
+        end(&mut gate, 11, 2, throttled(5));
+        let (wait, then) = (Duration::from_secs(39), Duration::from_secs(40));
+        assert_eq!(gate.admits(wait, 0), Admission::Wait(Some(then)));
+        assert_eq!(gate.admits(then, 0), Admission::Go);
+        assert_eq!(gate.admits(then, 1), Admission::Wait(None));
+        end(&mut gate, 100, 1, throttled(1_000_000));
+        assert_eq!(gate.admits(then + wait + wait, 0), Admission::Wait(Some(Duration::from_secs(3_700))));
+    }
 
     fn end(gate: &mut Gate, now: u64, delivery: i64, reply: Reply) -> BreakerChange {
         let verdict = judge(&reply, &Rulings::default());

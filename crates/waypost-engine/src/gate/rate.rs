@@ -2,16 +2,9 @@
 
 use std::time::Duration;
 
-use crate::dispatch::Moment;
+use waypost_domain::Rate;
 
-/// So many attempts in so much time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rate {
-    /// At least one.
-    pub attempts: u32,
-    /// More than nothing.
-    pub per: Duration,
-}
+use crate::dispatch::Moment;
 
 /// The generic cell rate algorithm: attempts are spaced evenly, and after a quiet time as many as a
 /// tenth of a second's worth may go together.

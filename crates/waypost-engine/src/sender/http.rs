@@ -1,37 +1,134 @@
-//! The HTTP sender: the request as it came, POSTed to the receiver.
+//! The HTTP sender: a request or one event of it, POSTed to the receiver.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
-use waypost_domain::{AttemptReport, AttemptTiming, Failure, Reply, limits};
+use waypost_domain::{AttemptReport, AttemptTiming, Clock, Failure, Reply, UnixMillis, limits, retry_after};
 use waypost_outbound::{Answer, Call, CallError, Endpoint, header_map};
 
+use super::signing::{Keyring, Signing};
+use super::standard::{StandardSecret, signatures};
 use super::{Attempt, Parcel, Sender};
 
-/// POSTs to one endpoint, with the path, query, headers and body that Meta's request had.
+/// Longest webhook field that is told in `Waypost-Event`; Meta's are of some thirty bytes.
+const FIELD_BYTES_MAX: usize = 128;
+/// What is told where the field is missing, or is none that a header could hold.
+const FIELD_UNKNOWN: HeaderValue = HeaderValue::from_static("unknown");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// What says something about the bytes of a body that was not cut.
+const OF_THE_BYTES: [HeaderName; 5] = [
+    CONTENT_ENCODING,
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+];
+
+/// Where and how a sender delivers.
+pub struct HttpSenderConfig {
+    /// The receiver.
+    pub endpoint: Endpoint,
+    /// How long each attempt may take, the receiver's whole answer included.
+    pub deadline: Duration,
+    /// The path and query of a destination; none for an upstream, which gets each request at the request's own.
+    pub target: Option<PathAndQuery>,
+    /// The signature that goes along.
+    pub signing: Signing,
+    /// Secrets for signatures by the Standard Webhooks specification besides; none, no such signature.
+    pub standard: Vec<StandardSecret>,
+    /// The sources' secrets.
+    pub keyring: Keyring,
+    /// What tells the time of a signature.
+    pub clock: Clock,
+}
+
+/// POSTs to one endpoint, with the headers and body that Meta's request had, or of a piece, with its own.
 pub struct HttpSender {
-    endpoint: Endpoint,
-    deadline: Duration,
+    pub(super) config: HttpSenderConfig,
+    /// Whether it was said that pieces go unsigned.
+    told: AtomicBool,
 }
 
 impl HttpSender {
-    /// A sender that gives each attempt `deadline`, the receiver's whole answer included.
-    pub fn new(endpoint: Endpoint, deadline: Duration) -> Self {
-        Self { endpoint, deadline }
+    /// A sender for one destination.
+    pub fn new(config: HttpSenderConfig) -> Self {
+        Self { config, told: AtomicBool::new(false) }
     }
 
     async fn send(&self, parcel: Parcel) -> AttemptReport {
-        let Ok(path_and_query) = PathAndQuery::try_from(parcel.content.target.as_str()) else {
-            return failed(Failure::Ours, AttemptTiming::default(), None, "the kept path is not one");
+        let target = match &self.config.target {
+            Some(target) => target.clone(),
+            None => match PathAndQuery::try_from(parcel.content.target.as_str()) {
+                Ok(target) => target,
+                Err(_) => {
+                    let why = "the kept path is not one";
+                    return failed(Failure::Ours, AttemptTiming::default(), None, why);
+                }
+            },
         };
+        let headers = self.headers(&parcel);
+        self.post(target, headers, parcel.content.body.clone()).await
+    }
+
+    fn headers(&self, parcel: &Parcel) -> HeaderMap {
         let mut headers = header_map(&parcel.content.headers);
-        mark(&mut headers, &parcel);
-        let body = parcel.content.body.clone();
-        let call = Call { method: Method::POST, path_and_query, headers, body, deadline: self.deadline };
-        match self.endpoint.call(call).await {
-            Ok(answer) => read(answer).await,
+        let is_destination = self.config.target.is_some();
+        drop_forged(&mut headers, is_destination);
+        if parcel.is_piece {
+            for name in OF_THE_BYTES {
+                headers.remove(name);
+            }
+            headers.entry(CONTENT_TYPE).or_insert(JSON);
+        }
+        self.config.signing.apply(&mut headers, parcel, &self.config.keyring);
+        self.tell_of_unsigned(&headers, parcel);
+        mark(&mut headers, parcel);
+        if is_destination {
+            if let Some(field) = &parcel.field {
+                headers.insert(HeaderName::from_static("waypost-event"), field_value(field));
+            }
+            self.sign_by_standard(&mut headers, &parcel.delivery.to_string(), &parcel.content.body);
+        }
+        headers
+    }
+
+    /// Says, once, that a batch had to be split and its pieces have no signature, though the operator has not asked for
+    /// none: a receiver that wants one refuses them.
+    fn tell_of_unsigned(&self, headers: &HeaderMap, parcel: &Parcel) {
+        let is_meant = matches!(self.config.signing, Signing::Nothing);
+        if !parcel.is_piece || is_meant || headers.contains_key("x-hub-signature-256") {
+            return;
+        }
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(source = %parcel.content.source, delivery = %parcel.delivery, "a batch was split and its pieces go without a signature, since the source has no app secret; give it one, or the destination its own");
+        }
+    }
+
+    /// Adds the three lines of the Standard Webhooks specification. The id is the same in every attempt; the time is the
+    /// attempt's, since receivers refuse what was signed long ago.
+    pub(super) fn sign_by_standard(&self, headers: &mut HeaderMap, id: &str, body: &[u8]) {
+        if self.config.standard.is_empty() {
+            return;
+        }
+        let seconds = self.config.clock.wall().0.div_euclid(1_000).to_string();
+        let signature = signatures(&self.config.standard, id, &seconds, body);
+        let lines = [("webhook-id", id), ("webhook-timestamp", &seconds), ("webhook-signature", &signature)];
+        for (name, value) in lines {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+    }
+
+    pub(super) async fn post(&self, target: PathAndQuery, headers: HeaderMap, body: Bytes) -> AttemptReport {
+        let HttpSenderConfig { endpoint, deadline, .. } = &self.config;
+        let call = Call { method: Method::POST, path_and_query: target, headers, body, deadline: *deadline };
+        match endpoint.call(call).await {
+            Ok(answer) => read(answer, self.config.clock.wall()).await,
             Err(error) => of_error(*error),
         }
     }
@@ -40,6 +137,19 @@ impl HttpSender {
 impl Sender for HttpSender {
     fn attempt(&self, parcel: Parcel) -> Attempt<'_> {
         Box::pin(self.send(parcel))
+    }
+
+    fn names_events(&self) -> bool {
+        self.config.target.is_some()
+    }
+}
+
+/// Takes out what a caller may not say in our name. An upstream gets no `webhook-` lines of ours, and so may have others'.
+fn drop_forged(headers: &mut HeaderMap, is_destination: bool) {
+    let is_ours = |name: &str| name.starts_with("waypost-") || is_destination && name.starts_with("webhook-");
+    let forged: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name.as_str())).cloned().collect();
+    for name in forged {
+        headers.remove(name);
     }
 }
 
@@ -57,9 +167,17 @@ fn mark(headers: &mut HeaderMap, parcel: &Parcel) {
     }
 }
 
-async fn read(answer: Answer) -> AttemptReport {
+fn field_value(field: &str) -> HeaderValue {
+    let is_plain =
+        !field.is_empty() && field.len() <= FIELD_BYTES_MAX && field.bytes().all(|b| b.is_ascii_graphic());
+    let value = is_plain.then(|| HeaderValue::try_from(field).ok()).flatten();
+    value.unwrap_or(FIELD_UNKNOWN)
+}
+
+async fn read(answer: Answer, now: UnixMillis) -> AttemptReport {
     let (status, address) = (answer.status.as_u16(), answer.address);
-    let retry_after = answer.headers.get(RETRY_AFTER).and_then(seconds);
+    let retry_after =
+        answer.headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));
     match answer.read_excerpt(limits::RESPONSE_EXCERPT_BYTES_MAX).await {
         Ok(excerpt) => AttemptReport {
             reply: Reply::Answered { status, retry_after },
@@ -69,11 +187,6 @@ async fn read(answer: Answer) -> AttemptReport {
         },
         Err(error) => of_error(*error),
     }
-}
-
-/// `Retry-After` in seconds (RFC 9110, section 10.2.3). A date is passed over: the schedule then decides.
-fn seconds(value: &HeaderValue) -> Option<Duration> {
-    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 fn of_error(error: CallError) -> AttemptReport {

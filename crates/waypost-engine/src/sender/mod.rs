@@ -4,6 +4,9 @@
 //! remember: that is the dispatcher's.
 
 mod http;
+mod ping;
+mod signing;
+mod standard;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,7 +15,10 @@ use std::sync::Arc;
 use waypost_domain::{AttemptReport, DeliveryId, EventId, RequestId};
 use waypost_store::RequestBody;
 
-pub use http::HttpSender;
+pub use http::{HttpSender, HttpSenderConfig};
+pub use ping::{PING_BODY, Ping};
+pub use signing::{Keyring, Signing};
+pub use standard::{StandardSecret, StandardSecretError};
 
 /// What is to be delivered, in one try.
 #[derive(Debug, Clone)]
@@ -25,8 +31,13 @@ pub struct Parcel {
     pub event: EventId,
     /// Which try this is, from 1.
     pub attempt: u32,
-    /// The request as it came.
+    /// What is to be sent, with the request's headers: the request, or the piece of it that is this event.
     pub content: Arc<RequestBody>,
+    /// Whether the body is a piece: bytes that nobody has signed yet.
+    pub is_piece: bool,
+    /// The webhook field of the one event it carries. Known for every delivery of an event, and where
+    /// [`Sender::names_events`] for every request that holds just one.
+    pub field: Option<Box<str>>,
 }
 
 /// A try under way.
@@ -37,4 +48,9 @@ pub trait Sender: Send + Sync {
     /// Tries this delivery once and reports how it ended, within the sender's own deadline. Dropping the
     /// future gives the try up.
     fn attempt(&self, parcel: Parcel) -> Attempt<'_>;
+
+    /// Whether it tells the receiver of a whole request what is in it.
+    fn names_events(&self) -> bool {
+        false
+    }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use waypost_domain::{DeliveryId, DeliveryState, UnixMillis};
 
 use super::samples::{
-    act_on, acts, dead, delivered, due, message, name, owed, request, retry, single, together, whole,
+    act_on, acts, dead, delivered, due, message, name, owed, request, retry, settle_all, single, together,
+    whole,
 };
 use super::{NOON, Subject};
 use crate::{
@@ -97,7 +98,8 @@ pub async fn a_replay_starts_anew_and_keeps_what_was(subject: &Subject) {
     assert!(due(&store, "inbox", UnixMillis(i64::MAX)).await.is_empty());
     assert_eq!(store.attempts(delivery.id).await.unwrap(), earlier);
 
-    store.settle(retry(delivery.id, UnixMillis(at.0 + 1))).await.unwrap();
+    let failed = Settlement { turn, ..retry(delivery.id, UnixMillis(at.0 + 1)) };
+    store.settle(failed).await.unwrap();
     assert_eq!(owed(&store, "inbox").await[0].attempts, 1);
     assert_eq!(store.attempts(delivery.id).await.unwrap().len(), 3);
 }
@@ -108,7 +110,7 @@ pub async fn a_replay_takes_its_turn_after_all_that_is_owed(subject: &Subject) {
     for n in 0..6 {
         ids.push(accept_one(&store, &format!("wamid.{n}")).await.id);
     }
-    store.settle_many(vec![delivered(ids[0]), dead(ids[1]), dead(ids[3])]).await.unwrap();
+    settle_all(&store, vec![delivered(ids[0]), dead(ids[1]), dead(ids[3])]).await;
     let dead_ones = DeliveryFilter { state: Some(DeliveryState::Dead), ..DeliveryFilter::default() };
     store.replay(act_on(ids[0])).await.unwrap();
     let outcome = store.replay(matching(dead_ones, 10)).await.unwrap();
@@ -130,7 +132,8 @@ pub async fn a_replay_takes_its_turn_after_all_that_is_owed(subject: &Subject) {
     }
     assert_eq!(found, expected);
     // And once more.
-    store.settle(delivered(ids[0])).await.unwrap();
+    let turn = store.delivery(ids[0]).await.unwrap().unwrap().delivery.owed.turn;
+    store.settle(Settlement { turn, ..delivered(ids[0]) }).await.unwrap();
     store.replay(act_on(ids[0])).await.unwrap();
     assert_eq!(owed(&store, "inbox").await.last().unwrap().id, ids[0]);
 }
@@ -225,7 +228,7 @@ pub async fn an_act_on_many_goes_so_far_and_can_be_gone_on_with(subject: &Subjec
         accept.deliveries = (0..700).map(|place| single("crm", place)).collect();
         all.extend(store.accept(accept).await.unwrap().owed.into_iter().map(|owed| owed.id));
     }
-    store.settle_many(all.iter().map(|id| delivered(*id)).collect()).await.unwrap();
+    settle_all(&store, all.iter().map(|id| delivered(*id)).collect()).await;
     // The other destination's, and what is owed already, is left alone.
     let other = accept_one(&store, "wamid.other").await.id;
     let filter = DeliveryFilter { destination: Some("crm".to_owned()), ..DeliveryFilter::default() };
@@ -316,10 +319,10 @@ pub async fn acts_are_recorded_with_who_and_when(subject: &Subject) {
     let mut paged = Vec::new();
     while paged.len() < found.len() {
         let before = paged.last().map(|act: &crate::ActRecord| act.id);
-        paged.extend(store.acts(ActPage { delivery: None, before, limit: 2 }).await.unwrap());
+        paged.extend(store.acts(ActPage { delivery: None, event: None, before, limit: 2 }).await.unwrap());
     }
     assert_eq!(paged, found);
-    let page = ActPage { delivery: Some(id), before: None, limit: 10 };
+    let page = ActPage { delivery: Some(id), event: None, before: None, limit: 10 };
     assert_eq!(store.acts(page).await.unwrap(), found[2..]);
     let rest = ActPage { before: Some(found[2].id), ..page };
     assert_eq!(store.acts(rest).await.unwrap(), found[3..]);
@@ -369,4 +372,32 @@ pub async fn whole_deliveries_and_single_ones_are_acted_on_alike(subject: &Subje
     assert_eq!(owed(&store, "crm").await.len(), 1);
     assert_eq!(store.replay(matching(filter, 10)).await.unwrap().count, 2);
     assert_eq!(owed(&store, "crm").await.len(), 2);
+}
+
+pub async fn acts_go_with_what_they_were_done_to(subject: &Subject) {
+    let store = subject.open();
+    let ids = [accept_one(&store, "wamid.A").await.id, accept_one(&store, "wamid.B").await.id];
+    store.discard(act_on(ids[0])).await.unwrap();
+    store.retry(act_on(ids[1])).await.unwrap();
+    let pause = Pause { destination: name("inbox"), who: name("ops"), at: NOON, note: None };
+    assert!(store.pause(pause).await.unwrap());
+    let day = Duration::from_secs(24 * 60 * 60);
+    let pass = async |days: u32| {
+        for call in 0.. {
+            assert!(call < 1_000, "a pass that never ends");
+            let prune = Prune { now: NOON.plus(day * days), retention: Retention::default(), steps: 10 };
+            if !store.prune(prune).await.unwrap().more {
+                break;
+            }
+        }
+    };
+    pass(20).await;
+    assert_eq!(acts(&store).await.len(), 3);
+    for days in [40, 41] {
+        pass(days).await;
+    }
+    // What is owed keeps its acts; a destination is paused for as long as it is, whatever became of the act.
+    let left: Vec<_> = acts(&store).await.into_iter().map(|act| act.subject).collect();
+    assert_eq!(left, [ActSubject::Delivery(ids[1])]);
+    assert_eq!(store.paused().await.unwrap().len(), 1);
 }

@@ -2,7 +2,9 @@
 
 use waypost_domain::{DeliveryId, DeliveryState, EventId, RequestId, UnixMillis};
 
-use super::samples::{account_change, all, dead, delivered, message, request, retry, single, status, whole};
+use super::samples::{
+    account_change, all, dead, delivered, deliveries_of, message, request, retry, single, status, whole,
+};
 use super::{NOON, Subject};
 use crate::{Accept, EventFilter, NewEvent, Page, Store};
 
@@ -120,7 +122,7 @@ pub async fn conditions_on_deliveries_hold_of_one_delivery(subject: &Subject) {
     // An event bears its own deliveries and those of its request, not its neighbour's.
     assert_eq!(store.event(a).await.unwrap().unwrap().deliveries.len(), 1);
     assert_eq!(store.event(b).await.unwrap().unwrap().deliveries.len(), 2);
-    assert_eq!(store.deliveries_of_request(accepted.request).await.unwrap().len(), 2);
+    assert_eq!(deliveries_of(&store, accepted.request).await.len(), 2);
 }
 
 pub async fn pages_cover_everything_once_the_newest_first(subject: &Subject) {
@@ -233,6 +235,6 @@ pub async fn unknown_things_are_absent(subject: &Subject) {
     assert!(store.request(RequestId(event.0)).await.unwrap().is_none());
     assert!(store.request_body(RequestId(delivery.0)).await.unwrap().is_none());
     assert!(store.attempts(DeliveryId(event.0)).await.unwrap().is_empty());
-    assert!(store.deliveries_of_request(RequestId(event.0)).await.unwrap().is_empty());
+    assert!(deliveries_of(&store, RequestId(event.0)).await.is_empty());
     assert!(store.attempts(delivery).await.unwrap().is_empty());
 }

@@ -4,7 +4,7 @@ use waypost_domain::{Clock, EventId, UnixMillis};
 
 use super::samples::{delivered, message, owed, request, retry, together};
 use super::{NOON, Opening, Subject};
-use crate::{Accept, EventFilter, OwedPage, Page, StoreError, UpstreamRecord};
+use crate::{Accept, EntryKind, EntryRecord, EventFilter, OwedPage, Page, StoreError};
 
 pub async fn what_was_answered_is_there_after_reopening(subject: &Subject) {
     let store = subject.open();
@@ -47,27 +47,37 @@ pub async fn identifiers_never_go_back(subject: &Subject) {
     }
 }
 
-pub async fn upstreams_are_kept_replaced_and_forgotten(subject: &Subject) {
-    let upstream = |host: &str, settings: &str| UpstreamRecord {
-        host: host.to_owned(),
+pub async fn entries_are_kept_replaced_and_forgotten(subject: &Subject) {
+    use EntryKind::{Route, Upstream};
+    let entry = |kind, name: &str, settings: &str| EntryRecord {
+        kind,
+        name: name.to_owned(),
         settings: settings.to_owned(),
         created_at: NOON,
     };
     let store = subject.open();
-    assert!(store.upstreams().await.unwrap().is_empty());
-    store.upstream_put(upstream("b.example.com", "{}")).await.unwrap();
-    store.upstream_put(upstream("a.example.com:8443", "{\"mode\":\"relay\"}")).await.unwrap();
-    store.upstream_put(upstream("b.example.com", "{\"x\":1}")).await.unwrap();
-    assert!(!store.upstream_delete("c.example.com").await.unwrap());
+    for kind in EntryKind::ALL {
+        assert!(store.entries(kind).await.unwrap().is_empty());
+    }
+    store.entry_put(entry(Upstream, "b.example.com", "{}")).await.unwrap();
+    store.entry_put(entry(Upstream, "a.example.com:8443", "{\"mode\":\"relay\"}")).await.unwrap();
+    store.entry_put(entry(Upstream, "b.example.com", "{\"x\":1}")).await.unwrap();
+    assert!(!store.entry_delete(Upstream, "c.example.com").await.unwrap());
+    // Another kind's name is another name.
+    store.entry_put(entry(Route, "b.example.com", "{}")).await.unwrap();
+    assert!(!store.entry_delete(EntryKind::Source, "b.example.com").await.unwrap());
     drop(store);
 
     let store = subject.open();
-    let expected =
-        [upstream("a.example.com:8443", "{\"mode\":\"relay\"}"), upstream("b.example.com", "{\"x\":1}")];
-    assert_eq!(store.upstreams().await.unwrap(), expected);
-    assert!(store.upstream_delete("b.example.com").await.unwrap());
-    assert!(!store.upstream_delete("b.example.com").await.unwrap());
-    assert_eq!(store.upstreams().await.unwrap(), expected[..1]);
+    let expected = [
+        entry(Upstream, "a.example.com:8443", "{\"mode\":\"relay\"}"),
+        entry(Upstream, "b.example.com", "{\"x\":1}"),
+    ];
+    assert_eq!(store.entries(Upstream).await.unwrap(), expected);
+    assert!(store.entry_delete(Upstream, "b.example.com").await.unwrap());
+    assert!(!store.entry_delete(Upstream, "b.example.com").await.unwrap());
+    assert_eq!(store.entries(Upstream).await.unwrap(), expected[..1]);
+    assert_eq!(store.entries(Route).await.unwrap(), [entry(Route, "b.example.com", "{}")]);
 }
 
 pub async fn a_probe_is_a_write(subject: &Subject) {

@@ -9,8 +9,10 @@
 
 pub mod accepting;
 pub mod acting;
+pub mod contacts;
 pub mod finding;
 pub mod living;
+pub mod quarantine;
 pub mod repeats;
 pub mod retention;
 pub mod samples;
@@ -113,8 +115,8 @@ macro_rules! conformance_suite {
             a_dead_one_is_kept_with_its_attempts
             once_overtaken_always_overtaken
             a_late_settlement_is_recorded_and_changes_nothing
+            an_outcome_of_an_earlier_round_is_recorded_and_changes_nothing
             a_settlement_of_nothing_fails_alone
-            many_settlements_go_at_once
             attempts_read_back
             destinations_and_counts_follow
         }
@@ -145,6 +147,7 @@ macro_rules! conformance_suite {
         }
         $crate::conformance_suite! { @room $open, waiting:
             what_failed_before_comes_back_by_due_time_and_then_in_order
+            what_is_due_is_paged
             the_next_due_time_is_the_earliest_after_a_moment
             what_is_settled_or_moved_is_due_no_more
             what_was_stepped_over_is_marked_at_once
@@ -169,13 +172,35 @@ macro_rules! conformance_suite {
             an_act_on_many_goes_so_far_and_can_be_gone_on_with
             acts_and_settlements_at_once_leave_nothing_by_half
             acts_are_recorded_with_who_and_when
+            acts_go_with_what_they_were_done_to
             a_pause_lasts_until_it_is_ended
             whole_deliveries_and_single_ones_are_acted_on_alike
+        }
+        $crate::conformance_suite! { @room $open, contacts:
+            one_person_under_several_identities_is_one_conversation
+            a_number_that_was_given_to_somebody_else_is_another_conversation
+            a_number_that_its_person_left_begins_a_conversation_of_its_own
+            what_was_the_same_before_is_the_same
+            two_conversations_that_turn_out_to_be_one_go_on_as_one_in_order
+            a_repeat_teaches_nothing
+            nothing_is_learnt_from_a_request_that_failed
+            a_delivery_waits_for_all_that_it_covers
+            people_are_forgotten_with_the_last_record_of_them
+        }
+        $crate::conformance_suite! { @room $open, quarantine:
+            what_is_quarantined_is_kept_counted_and_owed_to_nobody
+            what_is_released_is_owed_in_its_turn
+            what_is_given_up_is_a_record
+            releases_are_recorded_with_who_and_when
+            many_are_released_in_steps_and_paged
+            an_event_goes_to_so_many_and_no_more
+            what_goes_beyond_a_requests_deliveries_is_quarantined
+            a_quarantined_event_keeps_its_request_for_its_time
         }
         $crate::conformance_suite! { @room $open, living:
             what_was_answered_is_there_after_reopening
             identifiers_never_go_back
-            upstreams_are_kept_replaced_and_forgotten
+            entries_are_kept_replaced_and_forgotten
             a_probe_is_a_write
             closing_finishes_what_was_taken_in
             a_closed_store_says_so

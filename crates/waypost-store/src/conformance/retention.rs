@@ -5,7 +5,8 @@ use std::time::Duration;
 use waypost_domain::{Clock, DeliveryId, DeliveryState, UnixMillis};
 
 use super::samples::{
-    account_change, all, dead, delivered, message, owed, request, retry, single, status, whole,
+    account_change, all, dead, delivered, deliveries_of, message, owed, request, retry, settle_all, single,
+    status, whole,
 };
 use super::{NOON, Opening, Subject};
 use crate::{
@@ -71,7 +72,7 @@ async fn record_is_kept(store: &Store, accepted: &Accepted) -> bool {
     for (event, _) in &accepted.events {
         assert_eq!(store.event(*event).await.unwrap().is_some(), kept);
     }
-    let deliveries = store.deliveries_of_request(accepted.request).await.unwrap();
+    let deliveries = deliveries_of(&store, accepted.request).await;
     assert_eq!(deliveries.len(), if kept { accepted.owed.len() } else { 0 });
     for owed in accepted.owed.iter().filter(|_| !kept) {
         assert!(store.attempts(owed.id).await.unwrap().is_empty());
@@ -89,7 +90,13 @@ pub async fn nothing_owed_is_ever_pruned(subject: &Subject) {
     let failing = accept(&store, "wamid.C").await;
     store.settle(retry(failing.owed[0].id, days(1))).await.unwrap();
     let nothing = Duration::ZERO;
-    let at_once = Retention { delivered_bodies: nothing, records: nothing, dead: nothing, keys: nothing };
+    let at_once = Retention {
+        delivered_bodies: nothing,
+        records: nothing,
+        dead: nothing,
+        quarantined: nothing,
+        keys: nothing,
+    };
     for now in [NOON, days(1), days(366), UnixMillis(i64::MAX), UnixMillis(i64::MIN), UnixMillis(0)] {
         for retention in [at_once, Retention::default()] {
             assert_eq!(prune_with(&store, now, retention, 2).await, Pruned::default());
@@ -220,7 +227,8 @@ pub async fn what_was_replayed_is_owed_and_stays(subject: &Subject) {
     }
     assert_eq!(owed(&store, "inbox").await.len(), 2);
     // Ages count from the second end, not the first.
-    store.settle(at(days(400), delivered(done.owed[0].id))).await.unwrap();
+    let turn = store.delivery(done.owed[0].id).await.unwrap().unwrap().delivery.owed.turn;
+    store.settle(at(days(400), Settlement { turn, ..delivered(done.owed[0].id) })).await.unwrap();
     assert_eq!(prune(&store, days(402)).await, Pruned::default());
     assert_eq!(prune(&store, days(403)).await.bodies, 1);
 }
@@ -357,7 +365,7 @@ pub async fn what_is_pruned_makes_room(subject: &Subject) {
     assert!(matches!(refused, Some(StoreError::OverBudget)), "{refused:?}");
     assert!(store.writer_stats().over_budget && store.writer_stats().healthy);
     // Everything else goes on: settlements, probes, upstreams, reading, pruning.
-    store.settle_many(deliveries.iter().map(|id| delivered(*id)).collect()).await.unwrap();
+    settle_all(&store, deliveries.iter().map(|id| delivered(*id)).collect()).await;
     store.probe_write().await.unwrap();
     assert!(matches!(store.accept(large(9_999)).await, Err(StoreError::OverBudget)));
     assert_eq!(prune(&store, days(4)).await.bodies, deliveries.len() as u64);

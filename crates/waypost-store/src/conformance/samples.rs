@@ -4,36 +4,39 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use waypost_domain::{AttemptTiming, DeliveryId, HeaderBlock, Lane, Lanes, Priority, UnixMillis};
+use waypost_domain::{AttemptTiming, DeliveryId, EventId, HeaderBlock, Priority, RequestId, UnixMillis};
 
 use super::NOON;
 use crate::{
-    Accept, ActOn, ActPage, ActRecord, AttemptRecord, Covers, DuePage, EventFilter, EventRecord, NewDelivery,
-    NewEvent, OwedDelivery, OwedPage, Page, Selection, Settled, Settlement, Store,
+    Accept, ActOn, ActPage, ActRecord, AttemptRecord, Covers, DeliveryFilter, DeliveryPage, DeliveryRecord,
+    DuePage, EventFilter, EventRecord, NewContact, NewDelivery, NewEvent, OwedDelivery, OwedPage, Page,
+    Release, ReleaseTo, Selection, Settled, Settlement, Store, Turn,
 };
 
 /// A text message.
 pub fn message(wamid: &str) -> NewEvent {
     NewEvent {
-        kind: "message",
-        class: "message",
+        kind: "message".into(),
+        class: "message".into(),
         field: "messages".into(),
         r#type: "text".into(),
         phone_number_id: Some("204817163050918".into()),
         display_phone_number: Some("4930555010".into()),
         waba_id: Some("310298874421907".into()),
         conversation: Some("204817163050918:4915555017".into()),
+        contact: None,
         wamid: Some(wamid.into()),
         key: format!("msg:204817163050918:{wamid}").into(),
         occurred_at: Some(UnixMillis(NOON.0 - 2_000)),
         once: true,
+        quarantined: false,
     }
 }
 
 /// A status of a message.
 pub fn status(wamid: &str, status: &str) -> NewEvent {
     NewEvent {
-        kind: "status",
+        kind: "status".into(),
         r#type: status.into(),
         key: format!("st:204817163050918:{wamid}:{status}:").into(),
         ..message(wamid)
@@ -43,8 +46,8 @@ pub fn status(wamid: &str, status: &str) -> NewEvent {
 /// An account-level change: no message, no conversation.
 pub fn account_change(key: &str) -> NewEvent {
     NewEvent {
-        kind: "account",
-        class: "operational",
+        kind: "account".into(),
+        class: "operational".into(),
         field: "account_update".into(),
         r#type: "".into(),
         phone_number_id: None,
@@ -57,19 +60,31 @@ pub fn account_change(key: &str) -> NewEvent {
     }
 }
 
+/// An event of a conversation with this person: told by the strongest identity.
+pub fn person(event: NewEvent, contact: NewContact) -> NewEvent {
+    let strongest = contact.parent.as_deref().or(contact.user.as_deref()).or(contact.phone.as_deref());
+    let conversation = strongest.map(|strongest| format!("{}:{strongest}", contact.number).into());
+    NewEvent { conversation, contact: Some(contact), ..event }
+}
+
+/// An event of a conversation that is with no single person.
+pub fn group_event(wamid: &str, conversation: &str) -> NewEvent {
+    NewEvent { conversation: Some(conversation.into()), ..message(wamid) }
+}
+
+/// A release a minute after noon.
+pub fn release(events: Vec<(EventId, Vec<ReleaseTo>)>) -> Release {
+    Release { by: "a test".into(), at: UnixMillis(NOON.0 + 60_000), note: None, events }
+}
+
 /// The whole request, owed to a destination.
 pub fn whole(destination: &str) -> NewDelivery {
-    NewDelivery {
-        destination: destination.into(),
-        covers: Covers::Request,
-        lanes: [Lane::of("204817163050918:4915555017")].into_iter().collect(),
-        priority: Priority::Message,
-    }
+    NewDelivery { destination: destination.into(), covers: Covers::Request, priority: Priority::Message }
 }
 
 /// One event, owed to a destination.
 pub fn single(destination: &str, place: u32) -> NewDelivery {
-    NewDelivery { covers: Covers::Event(place), lanes: Lanes::NONE, ..whole(destination) }
+    NewDelivery { covers: Covers::Event(place), ..whole(destination) }
 }
 
 /// A request with these events, owed whole to `inbox`.
@@ -115,17 +130,54 @@ pub fn failure(code: &str, status: Option<u16>) -> AttemptRecord {
 }
 
 pub fn delivered(delivery: DeliveryId) -> Settlement {
-    Settlement { delivery, settled: Settled::Delivered, overtaken: false, attempt: success() }
+    Settlement {
+        delivery,
+        turn: Turn(delivery.0),
+        settled: Settled::Delivered,
+        overtaken: false,
+        attempt: success(),
+    }
 }
 
 pub fn retry(delivery: DeliveryId, due_at: UnixMillis) -> Settlement {
     let attempt = failure("connect_refused", None);
-    Settlement { delivery, settled: Settled::Retry { due_at }, overtaken: false, attempt }
+    Settlement {
+        delivery,
+        turn: Turn(delivery.0),
+        settled: Settled::Retry { due_at },
+        overtaken: false,
+        attempt,
+    }
 }
 
 pub fn dead(delivery: DeliveryId) -> Settlement {
     let attempt = failure("receiver_refused", Some(410));
-    Settlement { delivery, settled: Settled::Dead, overtaken: false, attempt }
+    Settlement { delivery, turn: Turn(delivery.0), settled: Settled::Dead, overtaken: false, attempt }
+}
+
+/// Settles all, at once.
+pub async fn settle_all(store: &Store, settlements: Vec<Settlement>) {
+    let settle = settlements.into_iter().map(|settlement| {
+        let store = store.clone();
+        async move { store.settle(settlement).await.unwrap() }
+    });
+    together(settle).await;
+}
+
+/// The deliveries that a request gave rise to, in order of acceptance.
+pub async fn deliveries_of(store: &Store, request: RequestId) -> Vec<DeliveryRecord> {
+    let (mut found, mut before) = (Vec::new(), None);
+    loop {
+        let list =
+            store.deliveries(DeliveryFilter::default(), DeliveryPage { before, limit: 1_000 }).await.unwrap();
+        let all = list.deliveries.into_iter().map(|detail| detail.delivery);
+        found.extend(all.filter(|delivery| delivery.owed.request == request));
+        before = list.next;
+        if before.is_none() {
+            found.reverse();
+            return found;
+        }
+    }
 }
 
 /// An operator's act on one delivery, a minute after noon.
@@ -136,12 +188,12 @@ pub fn act_on(delivery: DeliveryId) -> ActOn {
 
 /// The latest acts.
 pub async fn acts(store: &Store) -> Vec<ActRecord> {
-    store.acts(ActPage { delivery: None, before: None, limit: 1_000 }).await.unwrap()
+    store.acts(ActPage { delivery: None, event: None, before: None, limit: 1_000 }).await.unwrap()
 }
 
 /// What failed before and is due at a destination.
 pub async fn due(store: &Store, destination: &str, until: UnixMillis) -> Vec<OwedDelivery> {
-    store.due(DuePage { destination: destination.into(), until, limit: 10_000 }).await.unwrap()
+    store.due(DuePage { destination: destination.into(), until, after: None, limit: 10_000 }).await.unwrap()
 }
 
 /// Everything owed to a destination.

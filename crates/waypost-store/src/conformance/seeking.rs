@@ -3,7 +3,7 @@
 use waypost_domain::{DeliveryId, DeliveryState, UnixMillis};
 
 use super::samples::{
-    account_change, act_on, dead, delivered, message, request, retry, single, status, whole,
+    account_change, act_on, dead, delivered, message, request, retry, settle_all, single, status, whole,
 };
 use super::{NOON, Subject};
 use crate::{
@@ -169,7 +169,7 @@ async fn haystack(store: &Store, count: u32, name: &str) {
         let mut accept = request(events);
         accept.deliveries = (0..500).map(|place| single("archive", place)).collect();
         let accepted = store.accept(accept).await.unwrap();
-        store.settle_many(accepted.owed.iter().map(|owed| delivered(owed.id)).collect()).await.unwrap();
+        settle_all(&store, accepted.owed.iter().map(|owed| delivered(owed.id)).collect()).await;
     }
 }
 
@@ -197,7 +197,7 @@ pub async fn few_deliveries_are_found_among_many(subject: &Subject) {
         let list = store.deliveries(filter, DeliveryPage { before: None, limit: 1_000 }).await.unwrap();
         assert_eq!((list.deliveries.len(), list.next), (count, None));
     }
-    store.settle_many(expected.iter().map(|id| dead(*id)).collect()).await.unwrap();
+    settle_all(&store, expected.iter().map(|id| dead(*id)).collect()).await;
     let filter = DeliveryFilter { state: Some(DeliveryState::Dead), ..DeliveryFilter::default() };
     let list = store.deliveries(filter, DeliveryPage { before: None, limit: 1_000 }).await.unwrap();
     assert_eq!((list.deliveries.len(), list.next), (4, None));
@@ -234,7 +234,7 @@ pub async fn many_deliveries_are_paged_once_each(subject: &Subject) {
         }
     };
     check(DeliveryState::Owed).await;
-    store.settle_many(all.iter().map(|owed| dead(owed.id)).collect()).await.unwrap();
+    settle_all(&store, all.iter().map(|owed| dead(owed.id)).collect()).await;
     check(DeliveryState::Dead).await;
     // Half of them owed again, with turns that are not their numbers.
     let filter = DeliveryFilter { destination: Some("crm".to_owned()), ..none() };

@@ -5,10 +5,11 @@ use std::time::Duration;
 use waypost_domain::{DeliveryState, Lane, Lanes, Priority, UnixMillis};
 
 use super::samples::{
-    dead, delivered, failure, message, name, owed, request, retry, single, success, together, whole,
+    account_change, act_on, dead, delivered, deliveries_of, failure, message, name, owed, request, retry,
+    settle_all, single, success, together, whole,
 };
 use super::{NOON, Subject};
-use crate::{NewDelivery, OwedDelivery, OwedPage, Settled, Settlement, Store, StoreError};
+use crate::{Covers, NewDelivery, NewEvent, OwedDelivery, OwedPage, Settled, Settlement, Store, StoreError};
 
 async fn accept_one(store: &Store, wamid: &str) -> OwedDelivery {
     store.accept(request([message(wamid)])).await.unwrap().owed.remove(0)
@@ -41,15 +42,20 @@ pub async fn what_is_owed_is_paged_in_order_of_acceptance(subject: &Subject) {
 }
 
 pub async fn an_owed_delivery_keeps_all_that_the_scheduler_needs(subject: &Subject) {
-    let many: Lanes = [Lane(u64::MAX), Lane(0), Lane(9)].into_iter().collect();
+    let of = |conversation: &str| NewEvent {
+        conversation: Some(conversation.into()),
+        ..message(&format!("wamid.{conversation}"))
+    };
+    let lanes =
+        |conversations: &[&str]| conversations.iter().map(|conversation| Lane::of(conversation)).collect();
     let deliveries = [
-        (Lanes::NONE, Priority::Call),
-        ([Lane(5)].into_iter().collect(), Priority::Message),
-        (many, Priority::Status),
-        (Lanes::NONE, Priority::History),
+        (Covers::Event(3), Lanes::NONE, Priority::Call),
+        (Covers::Event(1), lanes(&["n:5"]), Priority::Message),
+        (Covers::Request, lanes(&["n:7", "n:5", "n:9"]), Priority::Status),
+        (Covers::Event(0), lanes(&["n:7"]), Priority::History),
     ];
-    let mut accept = request([message("wamid.A")]);
-    let make = |(lanes, priority)| NewDelivery { lanes, priority, ..whole("inbox") };
+    let mut accept = request([of("n:7"), of("n:5"), of("n:9"), account_change("account"), of("n:7")]);
+    let make = |(covers, _, priority)| NewDelivery { covers, priority, ..whole("inbox") };
     accept.deliveries = deliveries.clone().into_iter().map(make).collect();
     let store = subject.open();
     let accepted = store.accept(accept).await.unwrap();
@@ -57,9 +63,13 @@ pub async fn an_owed_delivery_keeps_all_that_the_scheduler_needs(subject: &Subje
 
     let found = owed(&subject.open(), "inbox").await;
     assert_eq!(found, accepted.owed);
-    for (owed, (lanes, priority)) in found.iter().zip(deliveries) {
+    for (owed, (covers, lanes, priority)) in found.iter().zip(deliveries) {
         assert_eq!((&owed.lanes, owed.priority), (&lanes, priority));
-        assert_eq!((owed.request, owed.event), (accepted.request, None));
+        let event = match covers {
+            Covers::Request => None,
+            Covers::Event(place) => Some(accepted.request.event(place as usize)),
+        };
+        assert_eq!((owed.request, owed.event), (accepted.request, event));
         assert_eq!((owed.attempts, owed.overtaken), (0, false));
         assert_eq!((owed.due_at, owed.accepted_at), (NOON, NOON));
     }
@@ -70,7 +80,7 @@ pub async fn a_delivered_one_is_owed_no_more(subject: &Subject) {
     let delivery = accept_one(&store, "wamid.A").await;
     store.settle(delivered(delivery.id)).await.unwrap();
     assert!(owed(&store, "inbox").await.is_empty());
-    let record = store.deliveries_of_request(delivery.request).await.unwrap().remove(0);
+    let record = deliveries_of(&store, delivery.request).await.remove(0);
     assert_eq!((record.state, record.owed.attempts), (DeliveryState::Delivered, 0));
     assert_eq!(record.settled_at, Some(UnixMillis(NOON.0 + 50)));
     assert_eq!((&*record.last_code, record.last_status), ("", Some(200)));
@@ -85,7 +95,7 @@ pub async fn a_retry_is_owed_later_and_counted(subject: &Subject) {
         let expected = OwedDelivery { attempts, due_at, ..delivery.clone() };
         assert_eq!(owed(&store, "inbox").await, [expected]);
     }
-    let record = store.deliveries_of_request(delivery.request).await.unwrap().remove(0);
+    let record = deliveries_of(&store, delivery.request).await.remove(0);
     assert_eq!((record.state, record.settled_at), (DeliveryState::Owed, None));
     assert_eq!((&*record.last_code, record.last_status), ("connect_refused", None));
 }
@@ -96,7 +106,7 @@ pub async fn a_dead_one_is_kept_with_its_attempts(subject: &Subject) {
     store.settle(retry(delivery.id, NOON)).await.unwrap();
     store.settle(dead(delivery.id)).await.unwrap();
     assert!(owed(&store, "inbox").await.is_empty());
-    let record = store.deliveries_of_request(delivery.request).await.unwrap().remove(0);
+    let record = deliveries_of(&store, delivery.request).await.remove(0);
     assert_eq!((record.state, record.owed.attempts), (DeliveryState::Dead, 2));
     assert_eq!((&*record.last_code, record.last_status), ("receiver_refused", Some(410)));
     assert!(record.settled_at.is_some());
@@ -111,13 +121,13 @@ pub async fn once_overtaken_always_overtaken(subject: &Subject) {
     store.settle(retry(delivery.id, NOON)).await.unwrap();
     assert!(owed(&store, "inbox").await[0].overtaken);
     store.settle(delivered(delivery.id)).await.unwrap();
-    assert!(store.deliveries_of_request(delivery.request).await.unwrap()[0].owed.overtaken);
+    assert!(deliveries_of(&store, delivery.request).await[0].owed.overtaken);
 }
 
 pub async fn a_late_settlement_is_recorded_and_changes_nothing(subject: &Subject) {
     let store = subject.open();
     let delivery = accept_one(&store, "wamid.A").await;
-    let record = async || store.deliveries_of_request(delivery.request).await.unwrap().remove(0);
+    let record = async || deliveries_of(&store, delivery.request).await.remove(0);
     store.settle(dead(delivery.id)).await.unwrap();
     let before = record().await;
     for late in [delivered(delivery.id), retry(delivery.id, UnixMillis(NOON.0 + 9)), dead(delivery.id)] {
@@ -130,6 +140,23 @@ pub async fn a_late_settlement_is_recorded_and_changes_nothing(subject: &Subject
     let stats = store.stats().await.unwrap();
     assert!(stats.owed.is_empty());
     assert_eq!(stats.dead, [(name("inbox"), 1)]);
+}
+
+pub async fn an_outcome_of_an_earlier_round_is_recorded_and_changes_nothing(subject: &Subject) {
+    let store = subject.open();
+    let delivery = accept_one(&store, "wamid.A").await;
+    store.discard(act_on(delivery.id)).await.unwrap();
+    store.replay(act_on(delivery.id)).await.unwrap();
+    let before = owed(&store, "inbox").await;
+    assert_ne!(before[0].turn, delivery.turn);
+    // The attempt was under way all the time.
+    for settlement in [delivered(delivery.id), retry(delivery.id, NOON), dead(delivery.id)] {
+        store.settle(Settlement { overtaken: true, ..settlement }).await.unwrap();
+    }
+    assert_eq!(owed(&store, "inbox").await, before);
+    assert_eq!(store.attempts(delivery.id).await.unwrap().len(), 3);
+    store.settle(Settlement { turn: before[0].turn, ..delivered(delivery.id) }).await.unwrap();
+    assert!(owed(&store, "inbox").await.is_empty());
 }
 
 pub async fn a_settlement_of_nothing_fails_alone(subject: &Subject) {
@@ -158,18 +185,6 @@ pub async fn a_settlement_of_nothing_fails_alone(subject: &Subject) {
     assert!(store.stats().await.unwrap().owed.is_empty());
 }
 
-pub async fn many_settlements_go_at_once(subject: &Subject) {
-    let store = subject.open();
-    let events: Vec<_> = (0..700).map(|n| message(&format!("wamid.{n}"))).collect();
-    let mut accept = request(events);
-    accept.deliveries = (0..700).map(|place| single("crm", place)).collect();
-    let accepted = store.accept(accept).await.unwrap();
-    let settlements = accepted.owed.iter().map(|owed| delivered(owed.id)).collect();
-    store.settle_many(settlements).await.unwrap();
-    assert!(owed(&store, "crm").await.is_empty());
-    store.settle_many(Vec::new()).await.unwrap();
-}
-
 pub async fn attempts_read_back(subject: &Subject) {
     let store = subject.open();
     let delivery = accept_one(&store, "wamid.A").await.id;
@@ -186,7 +201,7 @@ pub async fn attempts_read_back(subject: &Subject) {
     for attempt in &expected {
         let settled = Settled::Retry { due_at: NOON };
         let attempt = attempt.clone();
-        store.settle(Settlement { delivery, settled, overtaken: false, attempt }).await.unwrap();
+        store.settle(Settlement { settled, attempt, ..delivered(delivery) }).await.unwrap();
     }
     // A success keeps no excerpt, and no excerpt is kept beyond its limit.
     let mut talkative = success();
@@ -202,7 +217,6 @@ pub async fn attempts_read_back(subject: &Subject) {
 
 pub async fn destinations_and_counts_follow(subject: &Subject) {
     let store = subject.open();
-    assert!(store.owed_destinations().await.unwrap().is_empty());
     let mut owed = Vec::new();
     for n in 0..6 {
         let mut accept = request([message(&format!("wamid.{n}"))]);
@@ -214,13 +228,11 @@ pub async fn destinations_and_counts_follow(subject: &Subject) {
         let destination = name(destination);
         owed.iter().filter(move |owed| owed.destination == destination).map(|owed| owed.id)
     };
-    assert_eq!(store.owed_destinations().await.unwrap(), [name("crm"), name("inbox")]);
     let inbox: Vec<_> = of("inbox").collect();
-    store.settle_many(vec![delivered(inbox[0]), retry(inbox[1], NOON), dead(inbox[2])]).await.unwrap();
-    store.settle_many(of("crm").map(dead).collect()).await.unwrap();
+    settle_all(&store, vec![delivered(inbox[0]), retry(inbox[1], NOON), dead(inbox[2])]).await;
+    settle_all(&store, of("crm").map(dead).collect()).await;
 
     let check = async |store: &Store| {
-        assert_eq!(store.owed_destinations().await.unwrap(), [name("inbox")]);
         let stats = store.stats().await.unwrap();
         assert_eq!(stats.owed, [(name("inbox"), 4, UnixMillis(NOON.0 + 1))]);
         assert_eq!(stats.dead, [(name("crm"), 6), (name("inbox"), 1)]);

@@ -30,7 +30,7 @@ pub async fn what_failed_before_comes_back_by_due_time_and_then_in_order(subject
     for (until, count) in [(9, 0), (10, 2), (19, 2), (20, 3), (40, 5), (50, 6), (1_000_000, 6)] {
         assert_eq!(ids(due(&store, "inbox", later(until)).await), in_order[..count], "{until}");
     }
-    let page = DuePage { destination: name("inbox"), until: later(60), limit: 3 };
+    let page = DuePage { destination: name("inbox"), until: later(60), after: None, limit: 3 };
     assert_eq!(ids(store.due(page).await.unwrap()), in_order[..3]);
     // It is the same delivery in every way as among what is owed.
     let owed = owed(&store, "inbox").await;
@@ -39,6 +39,30 @@ pub async fn what_failed_before_comes_back_by_due_time_and_then_in_order(subject
     }
     assert!(due(&store, "crm", later(60)).await.is_empty());
     assert!(due(&store, "nobody", later(60)).await.is_empty());
+}
+
+pub async fn what_is_due_is_paged(subject: &Subject) {
+    let store = subject.open();
+    let all = accept(&store, 40).await;
+    for (place, delivery) in all.iter().enumerate() {
+        store.settle(retry(delivery.id, later(place as i64 % 3))).await.unwrap();
+    }
+    let everything = due(&store, "inbox", later(9)).await;
+    assert_eq!(everything.len(), 40);
+    for limit in [1, 7, 13, 40, 100] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = DuePage { destination: name("inbox"), until: later(9), after, limit };
+            let page = store.due(page).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some((last.due_at, last.id));
+            found.extend(page);
+        }
+        assert_eq!(found, everything, "{limit}");
+    }
+    let after = Some((later(1), DeliveryId(0)));
+    let page = DuePage { destination: name("inbox"), until: later(1), after, limit: 100 };
+    assert!(store.due(page).await.unwrap().iter().all(|owed| owed.due_at == later(1)));
 }
 
 pub async fn the_next_due_time_is_the_earliest_after_a_moment(subject: &Subject) {

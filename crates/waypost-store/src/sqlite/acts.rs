@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
-use waypost_domain::{DeliveryId, DeliveryState, UnixMillis};
+use waypost_domain::{DeliveryId, DeliveryState, EventId, UnixMillis};
 
 use super::SqliteStore;
 use super::deliveries::{Order, Sought};
@@ -125,8 +125,8 @@ impl<'c> Acts<'c> {
             )?,
             resume: conn.prepare("DELETE FROM paused WHERE destination = ?1")?,
             record: conn.prepare(
-                "INSERT INTO act (id, at, who, what, delivery, destination, note)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO act (id, at, who, what, delivery, event, destination, note)
+                 VALUES (?1, ?2, ?3, ?4, ?5, NULL, ?6, ?7)",
             )?,
         })
     }
@@ -183,7 +183,7 @@ impl Ledger<'_> {
             ActKind::Retry => {
                 self.acts.retry.execute([id.0, step.at.0])?;
             }
-            ActKind::Pause | ActKind::Resume => {}
+            ActKind::Release | ActKind::Pause | ActKind::Resume => {}
         }
         Ok(())
     }
@@ -250,20 +250,25 @@ impl Reading<'_> {
     }
 
     pub(super) fn acts(&mut self, page: ActPage) -> Result<Vec<ActRecord>, StoreError> {
-        let which = if page.delivery.is_some() { "delivery = ?1" } else { "?1 IS NULL" };
+        let (which, of) = match (page.delivery, page.event) {
+            (Some(delivery), None) => ("delivery = ?1", Some(delivery.0)),
+            (None, Some(event)) => ("event = ?1", Some(event.0)),
+            (None, None) => ("?1 IS NULL", None),
+            (Some(_), Some(_)) => return Ok(Vec::new()),
+        };
         let sql = format!(
-            "SELECT id, at, who, what, delivery, destination, note FROM act
+            "SELECT id, at, who, what, delivery, destination, note, event FROM act
              WHERE {which} AND id < ?2 ORDER BY id DESC LIMIT ?3"
         );
-        let delivery = page.delivery.map(|delivery| delivery.0);
         let before = page.before.map_or(i64::MAX, |before| before.0);
         let limit = page.limit.clamp(1, PAGE_MAX) as i64;
         let read = |row: &Row<'_>| {
-            let (id, what, subject) = (row.get(0)?, row.get::<_, String>(3)?, (row.get(4)?, row.get(5)?));
+            let (id, what, subject) =
+                (row.get(0)?, row.get::<_, String>(3)?, (row.get(4)?, row.get(5)?, row.get(7)?));
             Ok((ActId(id), UnixMillis(row.get(1)?), row.get(2)?, what, subject, row.get(6)?))
         };
         let rows = self.conn.prepare(&sql).and_then(|mut statement| {
-            let rows = statement.query_map(params![delivery, before, limit], read)?;
+            let rows = statement.query_map(params![of, before, limit], read)?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         });
         let mut acts = Vec::new();
@@ -271,9 +276,10 @@ impl Reading<'_> {
             let nonsense = |column| StoreError::Corrupt(format!("table act, column {column}, row {}", id.0));
             let known = ActKind::ALL.into_iter().find(|kind| kind.as_str() == what);
             let subject = match subject {
-                (Some(delivery), _) => ActSubject::Delivery(DeliveryId(delivery)),
-                (None, Some(destination)) => ActSubject::Destination(self.text_of(destination)?),
-                (None, None) => return Err(nonsense("destination")),
+                (Some(delivery), _, _) => ActSubject::Delivery(DeliveryId(delivery)),
+                (None, _, Some(event)) => ActSubject::Event(EventId(event)),
+                (None, Some(destination), None) => ActSubject::Destination(self.text_of(destination)?),
+                (None, None, None) => return Err(nonsense("destination")),
             };
             acts.push(ActRecord { id, at, who, what: known.ok_or_else(|| nonsense("what"))?, subject, note });
         }

@@ -320,7 +320,7 @@ impl Reading<'_> {
     ) -> Result<Candidates, StoreError> {
         let destinations = match &filter.destination {
             Some(name) => self.number_of(name)?.into_iter().collect(),
-            None => self.column("SELECT destination FROM tally WHERE owed <> 0", [])?,
+            None => self.column("SELECT name FROM tally WHERE owed <> 0", [])?,
         };
         let each = (ENTRIES_MAX / destinations.len().max(1)).max(ENTRIES_PER_DESTINATION_MIN);
         let first_turns = format!(
@@ -352,7 +352,7 @@ impl Reading<'_> {
     }
 
     /// The request to which a number belongs, or the last before it; 0 if there is none.
-    fn request_at(&mut self, number: i64) -> Result<i64, StoreError> {
+    pub(super) fn request_at(&mut self, number: i64) -> Result<i64, StoreError> {
         let found =
             self.column("SELECT id FROM request WHERE id <= ?1 ORDER BY id DESC LIMIT 1", [number])?;
         Ok(found.first().copied().unwrap_or(0))
@@ -418,10 +418,13 @@ impl Reading<'_> {
             let number = Value::Integer(number);
             conditions.add("(e.phone_number_id = ? OR e.display_phone_number = ?)", [number.clone(), number]);
         }
-        for (column, text) in [("e.conversation", &filter.conversation), ("e.wamid", &filter.wamid)] {
-            if let Some(text) = text {
-                conditions.add(&format!("{column} = ?"), [Value::Text(text.clone())]);
-            }
+        if let Some(conversation) = &filter.conversation
+            && !self.of_conversation(conversation, &mut conditions)?
+        {
+            return Ok(None);
+        }
+        if let Some(wamid) = &filter.wamid {
+            conditions.add("e.wamid = ?", [Value::Text(wamid.clone())]);
         }
         if let Some(since) = filter.since {
             conditions.add("e.received_at >= ?", [Value::Integer(since.0)]);

@@ -47,18 +47,20 @@ mod tests {
 
     fn event(key: &str, wamid: Option<&str>) -> NewEvent {
         NewEvent {
-            kind: "message",
-            class: "message",
+            kind: "message".into(),
+            class: "message".into(),
             field: "messages".into(),
             r#type: "text".into(),
             phone_number_id: None,
             display_phone_number: None,
             waba_id: None,
             conversation: None,
+            contact: None,
             wamid: wamid.map(Into::into),
             key: key.into(),
             occurred_at: None,
             once: true,
+            quarantined: false,
         }
     }
 

@@ -8,6 +8,7 @@ use rusqlite::types::Value;
 use rusqlite::{Statement, params_from_iter};
 use waypost_domain::{DeliveryState, EventId, UnixMillis};
 
+use super::contacts;
 use super::identity::subject_of_wamid;
 use super::numbers::number_of_state;
 use super::reading::{EVENT_COLUMNS, Reading};
@@ -18,7 +19,7 @@ pub(super) const PAGE_MAX: usize = 1_000;
 /// Events that one read looks at.
 const WINDOW_EVENTS: i64 = 2_000;
 /// Reads that one page may take.
-const WINDOWS_MAX: usize = 10;
+const WINDOWS_MAX: usize = 4;
 /// Entries of an index that one page may look at.
 pub(super) const ENTRIES_MAX: usize = 2_000;
 
@@ -33,8 +34,8 @@ pub(super) struct Window {
 enum Search {
     /// At these events.
     Events(std::vec::IntoIter<i64>),
-    /// At the events of these requests, which have the numbers after the request's own.
-    Requests(std::vec::IntoIter<i64>),
+    /// Within these.
+    Windows(std::vec::IntoIter<Window>),
     /// Everywhere below, in so many windows.
     Everything { below: i64, windows: usize },
     /// Nowhere further.
@@ -115,6 +116,7 @@ impl Reading<'_> {
         match (&filter.wamid, filter.state) {
             (Some(wamid), _) => self.by_wamid(wamid, range),
             (None, Some(DeliveryState::Dead)) => self.by_dead(range),
+            (None, _) if filter.quarantined == Some(true) => self.by_quarantine(range),
             _ => Ok((Search::Everything { below: range.below, windows: WINDOWS_MAX }, None)),
         }
     }
@@ -139,28 +141,88 @@ impl Reading<'_> {
         Ok((Search::Events(found.into_iter()), cut))
     }
 
+    /// The events that dead deliveries carry: one each, or all of a request.
     fn by_dead(&mut self, range: Window) -> Result<(Search, Option<i64>), StoreError> {
-        let requests = self.column(
-            "SELECT DISTINCT request FROM delivery INDEXED BY delivery_dead
-             WHERE state = 2 AND request < ?1 ORDER BY request DESC LIMIT ?2",
-            [range.below, ENTRIES_MAX as i64],
-        )?;
+        let read = |conn: &rusqlite::Connection| {
+            let mut rows = conn.prepare(
+                "SELECT d.request, d.event, r.events FROM delivery d INDEXED BY delivery_dead
+                 JOIN request r ON r.id = d.request
+                 WHERE d.state = 2 AND d.request < ?1 ORDER BY d.request DESC LIMIT ?2",
+            )?;
+            rows.query_map([range.below, ENTRIES_MAX as i64], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?
+            .collect::<rusqlite::Result<Vec<(i64, i64, i64)>>>()
+        };
+        let mut dead = self.fault(read(self.conn))?;
         // All events of a request are above its own number, so that what comes next is below it.
-        let cut = (requests.len() >= ENTRIES_MAX).then(|| requests.last().copied()).flatten();
-        Ok((Search::Requests(requests.into_iter()), cut))
+        let mut cut = None;
+        if dead.len() >= ENTRIES_MAX
+            && let (Some(first), Some(last)) = (dead.first().copied(), dead.last().copied())
+        {
+            // Of the last one there may be more.
+            if first.0 == last.0 {
+                dead = vec![(last.0, 0, last.2)];
+            } else {
+                dead.retain(|(request, ..)| *request != last.0);
+            }
+            cut = dead.last().map(|(request, ..)| *request);
+        }
+        let mut windows: Vec<Window> = dead
+            .into_iter()
+            .map(|(request, event, events)| match event {
+                0 => Window { above: request, below: request + events + 1 },
+                event => Window { above: event - 1, below: event + 1 },
+            })
+            .filter_map(|window| {
+                let Window { above, below } = window;
+                let window = Window { above: above.max(range.above), below: below.min(range.below) };
+                (window.above + 1 < window.below).then_some(window)
+            })
+            .collect();
+        // Each event once: of windows that begin alike the widest, and none within another.
+        windows.sort_unstable_by_key(|window| (window.above, std::cmp::Reverse(window.below)));
+        let mut reached = i64::MIN;
+        windows.retain(|window| {
+            let new = window.below > reached;
+            reached = reached.max(window.below);
+            new
+        });
+        windows.reverse();
+        Ok((Search::Windows(windows.into_iter()), cut))
+    }
+
+    fn by_quarantine(&mut self, range: Window) -> Result<(Search, Option<i64>), StoreError> {
+        // By request and then by event is by event.
+        let lowest = self.request_at(range.above)?;
+        let events = self.column(
+            "SELECT id FROM event INDEXED BY event_quarantined
+             WHERE quarantined = 1 AND request >= ?1 AND request < ?3 AND id > ?2 AND id < ?3
+             ORDER BY request DESC, id DESC LIMIT ?4",
+            [lowest, range.above, range.below, ENTRIES_MAX as i64],
+        )?;
+        let cut = (events.len() >= ENTRIES_MAX).then(|| events.last().copied()).flatten();
+        Ok((Search::Events(events.into_iter()), cut))
+    }
+
+    /// Adds that an event is of a conversation, told by its name or by an identity of the person. False if there
+    /// is no such conversation.
+    pub(super) fn of_conversation(
+        &mut self,
+        told: &str,
+        conditions: &mut Conditions,
+    ) -> Result<bool, StoreError> {
+        let found = contacts::conversations(self.conn, told);
+        let found = self.fault(found)?;
+        let marks = vec!["?"; found.len()].join(", ");
+        conditions.add(&format!("e.conversation IN ({marks})"), found.iter().copied().map(Value::Integer));
+        Ok(!found.is_empty())
     }
 
     fn next_window(&mut self, search: &mut Search, range: Window) -> Result<Option<Window>, StoreError> {
         let window = match search {
             Search::Events(ids) => ids.next().map(|id| Window { above: id - 1, below: id + 1 }),
-            Search::Requests(ids) => match ids.next() {
-                Some(request) => {
-                    let count = self.column("SELECT events FROM request WHERE id = ?1", [request])?;
-                    let last = request + count.first().copied().unwrap_or(0);
-                    Some(Window { above: request.max(range.above), below: range.below.min(last + 1) })
-                }
-                None => None,
-            },
+            Search::Windows(windows) => windows.next(),
             Search::Everything { windows: 0, .. } | Search::Done => None,
             Search::Everything { below, windows } => {
                 let window = *below;
@@ -209,10 +271,16 @@ impl Reading<'_> {
             let number = Value::Integer(number);
             conditions.add("(e.phone_number_id = ? OR e.display_phone_number = ?)", [number.clone(), number]);
         }
-        for (column, text) in [("e.conversation", &filter.conversation), ("e.wamid", &filter.wamid)] {
-            if let Some(text) = text {
-                conditions.add(&format!("{column} = ?"), [Value::Text(text.clone())]);
-            }
+        if let Some(conversation) = &filter.conversation
+            && !self.of_conversation(conversation, &mut conditions)?
+        {
+            return Ok(None);
+        }
+        if let Some(wamid) = &filter.wamid {
+            conditions.add("e.wamid = ?", [Value::Text(wamid.clone())]);
+        }
+        if let Some(quarantined) = filter.quarantined {
+            conditions.add("e.quarantined = ?", [Value::Integer(quarantined.into())]);
         }
         if let Some(since) = filter.since {
             conditions.add("e.received_at >= ?", [Value::Integer(since.0)]);

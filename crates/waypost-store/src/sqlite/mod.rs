@@ -10,26 +10,29 @@
 //! One thread writes, in groups; one folds the log into the file; a few read. Callers never touch the
 //! disk: they put a request for work in a bounded line and await the answer.
 
+mod accepting;
 mod acts;
 mod budget;
 mod checkpoint;
 mod connection;
+mod contacts;
 mod deliveries;
 mod directory;
 mod fault;
 mod gauges;
 mod identity;
 mod ledger;
+mod leftovers;
 mod listing;
 mod migrate;
 mod names;
 mod numbers;
 mod passes;
 mod prune;
+mod quarantine;
 mod queue;
 mod readers;
 mod reading;
-mod words;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -49,15 +52,15 @@ use self::gauges::Gauges;
 use self::identity::Identity;
 use self::numbers::Sequence;
 use self::passes::{JustSettled, Passes};
-use self::queue::{Operation, Outcome, Queue, SETTLEMENTS_MAX, Waiting};
+use self::queue::{MARKS_MAX, Operation, Outcome, Queue, Waiting};
 use self::readers::Readers;
 use self::reading::Reading;
 use self::writer::Writer;
 use crate::{
     Accept, Accepted, ActKind, ActPage, ActRecord, AttemptRecord, Covers, DeliveryDetail, DeliveryFilter,
-    DeliveryList, DeliveryPage, DeliveryRecord, DuePage, EventFilter, EventList, EventRecord, OpenError,
-    OwedDelivery, OwedPage, Page, Pause, PausedDestination, Prune, Pruned, RequestBody, RequestRecord,
-    Settlement, StoreError, StoreOptions, StoreStats, UpstreamRecord, WriterStats,
+    DeliveryList, DeliveryPage, DuePage, EntryKind, EntryRecord, EventFilter, EventList, EventRecord,
+    OpenError, OwedDelivery, OwedPage, Page, Pause, PausedDestination, Prune, Pruned, RequestBody,
+    RequestRecord, Settlement, StoreError, StoreOptions, StoreStats, WriterStats,
 };
 
 /// The oldest SQLite that is believed, as sqlite3_libversion_number says it: before 3.51.3 a checkpoint
@@ -171,18 +174,13 @@ impl SqliteStore {
         }
     }
 
-    pub(crate) async fn settle(&self, mut settlements: Vec<Settlement>) -> Result<(), StoreError> {
-        while !settlements.is_empty() {
-            let rest = settlements.split_off(settlements.len().min(SETTLEMENTS_MAX));
-            self.write(Operation::Settle(settlements)).await?;
-            settlements = rest;
-        }
-        Ok(())
+    pub(crate) async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
+        self.write(Operation::Settle(settlement)).await.map(drop)
     }
 
     pub(crate) async fn mark_overtaken(&self, mut deliveries: Vec<DeliveryId>) -> Result<(), StoreError> {
         while !deliveries.is_empty() {
-            let rest = deliveries.split_off(deliveries.len().min(SETTLEMENTS_MAX));
+            let rest = deliveries.split_off(deliveries.len().min(MARKS_MAX));
             self.write(Operation::MarkOvertaken(deliveries)).await?;
             deliveries = rest;
         }
@@ -222,16 +220,17 @@ impl SqliteStore {
         pruned.bodies = stepped.bodies;
         pruned.records = stepped.records;
         pruned.keys = stepped.keys;
+        pruned.others = stepped.others;
         pruned.bytes_given_back = stepped.pages * u64::from(checkpoint::PAGE_BYTES);
         Ok(pruned)
     }
 
-    pub(crate) async fn upstream_put(&self, upstream: UpstreamRecord) -> Result<(), StoreError> {
-        self.write(Operation::UpstreamPut(upstream)).await.map(drop)
+    pub(crate) async fn entry_put(&self, entry: EntryRecord) -> Result<(), StoreError> {
+        self.write(Operation::EntryPut(entry)).await.map(drop)
     }
 
-    pub(crate) async fn upstream_delete(&self, host: &str) -> Result<bool, StoreError> {
-        let outcome = self.write(Operation::UpstreamDelete(host.to_owned())).await?;
+    pub(crate) async fn entry_delete(&self, kind: EntryKind, name: &str) -> Result<bool, StoreError> {
+        let outcome = self.write(Operation::EntryDelete(kind, name.to_owned())).await?;
         Ok(matches!(outcome, Outcome::Deleted(true)))
     }
 
@@ -264,10 +263,6 @@ impl SqliteStore {
         self.read(move |reading| reading.next_due(&destination, after)).await
     }
 
-    pub(crate) async fn owed_destinations(&self) -> Result<Vec<Arc<str>>, StoreError> {
-        self.read(|reading| reading.owed_destinations()).await
-    }
-
     pub(crate) async fn request_body(&self, request: RequestId) -> Result<Option<RequestBody>, StoreError> {
         self.read(move |reading| reading.request_body(request)).await
     }
@@ -286,13 +281,6 @@ impl SqliteStore {
 
     pub(crate) async fn attempts(&self, delivery: DeliveryId) -> Result<Vec<AttemptRecord>, StoreError> {
         self.read(move |reading| reading.attempts(delivery)).await
-    }
-
-    pub(crate) async fn deliveries_of_request(
-        &self,
-        request: RequestId,
-    ) -> Result<Vec<DeliveryRecord>, StoreError> {
-        self.read(move |reading| reading.deliveries_of_request(request)).await
     }
 
     pub(crate) async fn delivery(&self, delivery: DeliveryId) -> Result<Option<DeliveryDetail>, StoreError> {
@@ -315,8 +303,8 @@ impl SqliteStore {
         self.read(|reading| reading.paused()).await
     }
 
-    pub(crate) async fn upstreams(&self) -> Result<Vec<UpstreamRecord>, StoreError> {
-        self.read(|reading| reading.upstreams()).await
+    pub(crate) async fn entries(&self, kind: EntryKind) -> Result<Vec<EntryRecord>, StoreError> {
+        self.read(move |reading| reading.entries(kind)).await
     }
 
     pub(crate) async fn stats(&self) -> Result<StoreStats, StoreError> {

@@ -34,6 +34,12 @@ impl Sequence {
         self.last
     }
 
+    /// Passes over so many identifiers. They are not handed out, and the last of them is given back.
+    pub(super) fn keep_free(&mut self, count: i64) -> i64 {
+        self.last = self.last.saturating_add(count);
+        self.last
+    }
+
     /// The greatest identifier handed out.
     pub(super) fn last(&self) -> i64 {
         self.last

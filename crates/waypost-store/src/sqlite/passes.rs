@@ -8,13 +8,13 @@ use waypost_domain::UnixMillis;
 
 use crate::Retention;
 
-/// How often the identity keys are walked over. They lie in no order, and all of them must be looked at.
-const KEYS_WALKED_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
+/// How often the tables are walked over that lie in no order, so that all of their rows must be looked at.
+const REST_WALKED_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
 /// Requests settled since the last call that are remembered; a pass finds the others.
 const JUST_SETTLED_MAX: usize = 16_384;
 
 /// What may go, as found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// The body of a request, which was just settled or which the walk came by.
     Body { request: i64, walked: bool },
@@ -22,6 +22,12 @@ pub(super) enum Step {
     Record { request: i64, dead: bool },
     /// An identity key whose event is gone.
     Key { subject: i64, key: i64, event: i64 },
+    /// A conversation of which no event is kept.
+    Conversation { id: i64, seen: i64 },
+    /// An identity that leads to no conversation any more.
+    Contact { number: i64, identity: Box<str> },
+    /// An act whose delivery or event is gone.
+    Act { id: i64 },
 }
 
 /// Where the walks stand.
@@ -30,8 +36,22 @@ pub(super) struct Pass {
     pub(super) bodies: Walk,
     pub(super) dead: Walk,
     pub(super) records: Walk,
-    /// After which identity key to go on; `None` at the end.
-    pub(super) keys: Option<(i64, i64)>,
+    pub(super) rest: Rest,
+}
+
+/// Where the walks over all the rest stand, which follow each other: after which row to go on (of contacts, with
+/// which).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    Keys(i64, i64),
+    Conversations(i64),
+    Contacts(i64, Box<str>),
+    Acts(i64),
+    Ended,
+}
+
+impl Rest {
+    const BEGIN: Self = Self::Keys(i64::MIN, i64::MIN);
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,7 +64,7 @@ pub(super) struct Walk {
 #[derive(Debug, Default)]
 pub(super) struct Passes {
     under_way: Option<Pass>,
-    keys_walked_at: Option<UnixMillis>,
+    rest_walked_at: Option<UnixMillis>,
 }
 
 impl Passes {
@@ -53,17 +73,17 @@ impl Passes {
         if let Some(pass) = &self.under_way {
             return pass.clone();
         }
-        let walked = self.keys_walked_at.is_some_and(|at| {
-            now.0.abs_diff(at.0) < u64::try_from(KEYS_WALKED_EVERY.as_millis()).unwrap_or(u64::MAX)
+        let walked = self.rest_walked_at.is_some_and(|at| {
+            now.0.abs_diff(at.0) < u64::try_from(REST_WALKED_EVERY.as_millis()).unwrap_or(u64::MAX)
         });
         if !walked {
-            self.keys_walked_at = Some(now);
+            self.rest_walked_at = Some(now);
         }
         let pass = Pass {
             bodies: Walk::default(),
             dead: Walk::default(),
             records: Walk::default(),
-            keys: (!walked).then_some((i64::MIN, i64::MIN)),
+            rest: if walked { Rest::Ended } else { Rest::BEGIN },
         };
         self.under_way = Some(pass.clone());
         pass
@@ -76,12 +96,17 @@ impl Passes {
         // From the last to the first, so that each walk ends up before the first that was not done.
         for step in steps.iter().skip(done).rev() {
             let before = |request: i64| Walk { after: request - 1, ended: false };
-            match *step {
+            match step {
                 Step::Body { walked: false, .. } => {}
-                Step::Body { request, walked: true } => pass.bodies = before(request),
-                Step::Record { request, dead: true } => pass.dead = before(request),
-                Step::Record { request, dead: false } => pass.records = before(request),
-                Step::Key { subject, key, .. } => pass.keys = Some((subject, key.saturating_sub(1))),
+                Step::Body { request, walked: true } => pass.bodies = before(*request),
+                Step::Record { request, dead: true } => pass.dead = before(*request),
+                Step::Record { request, dead: false } => pass.records = before(*request),
+                Step::Key { subject, key, .. } => pass.rest = Rest::Keys(*subject, key.saturating_sub(1)),
+                Step::Conversation { id, .. } => pass.rest = Rest::Conversations(id - 1),
+                Step::Contact { number, identity } => {
+                    pass.rest = Rest::Contacts(*number, identity.clone());
+                }
+                Step::Act { id } => pass.rest = Rest::Acts(id - 1),
             }
         }
     }

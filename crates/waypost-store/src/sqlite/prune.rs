@@ -10,12 +10,12 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, Statement};
+use rusqlite::{Connection, Statement, params};
 use waypost_domain::{EventId, UnixMillis};
 
 use super::ledger::{Ledger, Refusal};
 use super::numbers::Sequence;
-use super::passes::{Pass, Step, Walk};
+use super::passes::{Pass, Rest, Step, Walk};
 use super::reading::Reading;
 use crate::{Prune, Retention, StoreError};
 
@@ -50,6 +50,7 @@ pub(super) struct Stepped {
     pub(super) bodies: u64,
     pub(super) records: u64,
     pub(super) keys: u64,
+    pub(super) others: u64,
     pub(super) pages: u64,
 }
 
@@ -69,13 +70,15 @@ struct Standing {
     owed: bool,
     done_at: Option<UnixMillis>,
     dead_at: Option<UnixMillis>,
+    quarantined: bool,
     rows: usize,
 }
 
 const STANDING: &str =
     "SELECT r.received_at, r.events, count(d.id), coalesce(sum(d.attempts), 0), coalesce(sum(d.state NOT IN (1, 2, 3)), 0),
             max(CASE WHEN d.state IN (1, 3) THEN max(d.accepted_at, coalesce(d.settled_at, 0)) END),
-            max(CASE WHEN d.state = 2 THEN max(d.accepted_at, coalesce(d.settled_at, 0)) END)
+            max(CASE WHEN d.state = 2 THEN max(d.accepted_at, coalesce(d.settled_at, 0)) END),
+            EXISTS (SELECT 1 FROM event e INDEXED BY event_quarantined WHERE e.quarantined = 1 AND e.request = ?1)
      FROM request r LEFT JOIN delivery d ON d.request = r.id WHERE r.id = ?1";
 
 impl Standing {
@@ -90,6 +93,7 @@ impl Standing {
                 owed: row.get::<_, i64>(4)? > 0,
                 done_at: moment(5)?,
                 dead_at: moment(6)?,
+                quarantined: row.get(7)?,
                 rows: usize::try_from(rows.saturating_add(attempts)).unwrap_or(usize::MAX),
             }))
         })
@@ -109,20 +113,25 @@ impl Standing {
         let passed = |at: Option<UnixMillis>, kept: Duration| {
             at.is_none_or(|at| at.max(self.received_at).plus(kept) <= now)
         };
-        let nobody = self.done_at.is_none() && self.dead_at.is_none();
+        let nobody = self.done_at.is_none() && self.dead_at.is_none() && !self.quarantined;
         let unowed = nobody.then_some(self.received_at);
         !self.owed
             && passed(self.done_at, done)
             && passed(self.dead_at, dead(retention))
             && passed(unowed, records(retention))
+            && passed(self.quarantined.then_some(self.received_at), quarantined(retention))
     }
 }
 
-fn records(retention: &Retention) -> Duration {
+pub(super) fn records(retention: &Retention) -> Duration {
     retention.records.max(RECORDS_KEPT_MIN)
 }
 
-fn dead(retention: &Retention) -> Duration {
+pub(super) fn quarantined(retention: &Retention) -> Duration {
+    retention.quarantined.max(RECORDS_KEPT_MIN)
+}
+
+pub(super) fn dead(retention: &Retention) -> Duration {
     retention.dead.max(RECORDS_KEPT_MIN)
 }
 
@@ -147,13 +156,13 @@ impl Reading<'_> {
 }
 
 /// One call's search, and what is left of its measure.
-struct Look<'c> {
-    conn: &'c Connection,
-    now: UnixMillis,
-    retention: Retention,
+pub(super) struct Look<'c> {
+    pub(super) conn: &'c Connection,
+    pub(super) now: UnixMillis,
+    pub(super) retention: Retention,
     skew: Duration,
     find: Statement<'c>,
-    looks_left: usize,
+    pub(super) looks_left: usize,
     steps_left: usize,
     steps: Vec<Step>,
 }
@@ -203,12 +212,11 @@ impl<'c> Look<'c> {
         self.walk(&mut pass.records, RECORDS, records(&retention), |found, request| {
             record(found, request, false)
         })?;
-        // Keys follow their events, which must be gone first.
-        if let (true, Some(after)) = (requests_ended, pass.keys) {
-            let kept = keys_kept.max(records(&retention).min(dead(&retention)));
-            pass.keys = self.keys(after, EventId::floor(now.minus(kept)).0)?;
+        // The rest follows what it belongs to, which must be gone first.
+        while requests_ended && pass.rest != Rest::Ended && !self.is_used_up() {
+            pass.rest = self.rest(pass.rest, keys_kept)?;
         }
-        let ended = requests_ended && pass.keys.is_none() && self.steps.len() == not_walked;
+        let ended = requests_ended && pass.rest == Rest::Ended && self.steps.len() == not_walked;
         let pages = if ended { pages_to_give_back(self.conn)? } else { 0 };
         let next = (!ended || pages > 0).then_some(pass);
         Ok(Found {
@@ -247,33 +255,12 @@ impl<'c> Look<'c> {
         Ok(())
     }
 
-    /// Finds keys of events before `younger` that are gone, and says after which key to go on.
-    fn keys(&mut self, after: (i64, i64), younger: i64) -> rusqlite::Result<Option<(i64, i64)>> {
-        let mut rows = self.conn.prepare(
-            "SELECT subject, key, event FROM identity WHERE (subject, key) > (?1, ?2)
-             ORDER BY subject, key LIMIT ?3",
-        )?;
-        let mut is_kept = self.conn.prepare("SELECT 1 FROM event WHERE id = ?1")?;
-        let mut rows = rows.query([after.0, after.1, self.looks_left as i64])?;
-        let mut last = after;
-        while !self.is_used_up() {
-            let Some(row) = rows.next()? else { return Ok(None) };
-            self.looks_left -= 1;
-            let (subject, key, event) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            if event < younger && !is_kept.exists([event])? {
-                self.found(Step::Key { subject, key, event }, 1);
-            }
-            last = (subject, key);
-        }
-        Ok(Some(last))
-    }
-
-    fn found(&mut self, step: Step, rows: usize) {
+    pub(super) fn found(&mut self, step: Step, rows: usize) {
         self.steps.push(step);
         self.steps_left = self.steps_left.saturating_sub(rows);
     }
 
-    fn is_used_up(&self) -> bool {
+    pub(super) fn is_used_up(&self) -> bool {
         self.looks_left == 0 || self.steps_left == 0
     }
 }
@@ -294,12 +281,16 @@ fn pages_to_give_back(conn: &Connection) -> rusqlite::Result<usize> {
 pub(super) struct Pruner<'c> {
     find: Statement<'c>,
     dead: Statement<'c>,
+    quarantined: Statement<'c>,
     remove_attempts: Statement<'c>,
     remove_deliveries: Statement<'c>,
     remove_events: Statement<'c>,
     remove_body: Statement<'c>,
     remove_request: Statement<'c>,
     remove_key: Statement<'c>,
+    remove_conversation: Statement<'c>,
+    remove_contact: Statement<'c>,
+    remove_act: Statement<'c>,
     remember: Statement<'c>,
     give_back: Statement<'c>,
 }
@@ -308,9 +299,15 @@ pub(super) struct Pruner<'c> {
 pub(super) enum Removed {
     Nothing,
     Body,
-    /// With the destinations of its dead deliveries.
-    Record(Vec<i64>),
+    /// With the destinations of its dead deliveries, and how many of its events were quarantined.
+    Record {
+        dead: Vec<i64>,
+        source: i64,
+        quarantined: i64,
+    },
     Key,
+    Conversation,
+    Other,
 }
 
 impl<'c> Pruner<'c> {
@@ -318,6 +315,10 @@ impl<'c> Pruner<'c> {
         Ok(Self {
             find: conn.prepare(STANDING)?,
             dead: conn.prepare("SELECT destination FROM delivery WHERE request = ?1 AND state = 2")?,
+            quarantined: conn.prepare(
+                "SELECT source, (SELECT count(*) FROM event INDEXED BY event_quarantined WHERE quarantined = 1 AND request = ?1)
+                 FROM request WHERE id = ?1",
+            )?,
             remove_attempts: conn.prepare(
                 "DELETE FROM attempt WHERE delivery IN (SELECT id FROM delivery WHERE request = ?1)",
             )?,
@@ -332,15 +333,22 @@ impl<'c> Pruner<'c> {
                 "DELETE FROM identity WHERE subject = ?1 AND key = ?2 AND event = ?3
                  AND NOT EXISTS (SELECT 1 FROM event WHERE id = ?3)",
             )?,
+            remove_conversation: conn.prepare("DELETE FROM conversation WHERE id = ?1 AND seen = ?2")?,
+            remove_contact: conn.prepare(
+                "DELETE FROM contact WHERE number = ?1 AND identity = ?2
+                 AND NOT EXISTS (SELECT 1 FROM conversation v WHERE v.id = contact.conversation)
+                 AND NOT EXISTS (SELECT 1 FROM conversation v WHERE v.id = contact.names)",
+            )?,
+            remove_act: conn.prepare("DELETE FROM act WHERE id = ?1")?,
             remember: conn.prepare("UPDATE ledger SET last_id = max(last_id, ?1)")?,
             give_back: conn.prepare(&format!("PRAGMA incremental_vacuum({PAGES_GIVEN_BACK_MAX})"))?,
         })
     }
 
     /// Takes one away, if it still may go.
-    pub(super) fn remove(&mut self, step: Step, pruning: &Pruning) -> rusqlite::Result<Removed> {
+    pub(super) fn remove(&mut self, step: &Step, pruning: &Pruning) -> rusqlite::Result<Removed> {
         let Pruning { now, retention, .. } = pruning;
-        match step {
+        match *step {
             Step::Body { request, .. } => {
                 let standing = Standing::of(&mut self.find, request)?;
                 let may_go = standing.is_some_and(|standing| standing.body_may_go(*now, retention));
@@ -353,16 +361,30 @@ impl<'c> Pruner<'c> {
                     return Ok(Removed::Nothing);
                 }
                 let dead = self.dead.query_map([request], |row| row.get(0))?.collect::<Result<_, _>>()?;
+                let (source, quarantined) =
+                    self.quarantined.query_row([request], |row| Ok((row.get(0)?, row.get(1)?)))?;
                 self.remove_attempts.execute([request])?;
                 self.remove_deliveries.execute([request])?;
                 self.remove_events.execute([request])?;
                 self.remove_body.execute([request])?;
                 self.remove_request.execute([request])?;
-                Ok(Removed::Record(dead))
+                Ok(Removed::Record { dead, source, quarantined })
             }
             Step::Key { subject, key, event } => {
                 let gone = self.remove_key.execute([subject, key, event])? > 0;
                 Ok(if gone { Removed::Key } else { Removed::Nothing })
+            }
+            Step::Conversation { id, seen } => {
+                let gone = self.remove_conversation.execute([id, seen])? > 0;
+                Ok(if gone { Removed::Conversation } else { Removed::Nothing })
+            }
+            Step::Contact { number, ref identity } => {
+                let gone = self.remove_contact.execute(params![number, &**identity])? > 0;
+                Ok(if gone { Removed::Other } else { Removed::Nothing })
+            }
+            Step::Act { id } => {
+                let gone = self.remove_act.execute([id])? > 0;
+                Ok(if gone { Removed::Other } else { Removed::Nothing })
             }
         }
     }
@@ -397,22 +419,28 @@ impl Ledger<'_> {
         let clock = self.clock.clone();
         let in_time = || clock.monotonic().saturating_sub(begun) < STEP_TIME_MAX;
         let mut stepped = Stepped::default();
-        for &step in &pruning.steps {
+        for step in &pruning.steps {
             match self.pruner.remove(step, pruning)? {
                 Removed::Nothing => {}
                 Removed::Body => stepped.bodies += 1,
-                Removed::Record(dead) => {
+                Removed::Record { dead, source, quarantined } => {
                     stepped.records += 1;
+                    self.tally.quarantined(source, -quarantined);
                     dead.into_iter().for_each(|destination| self.tally.forgot_dead(destination));
                 }
                 Removed::Key => stepped.keys += 1,
+                Removed::Conversation => {
+                    stepped.others += 1;
+                    self.contacts.forget();
+                }
+                Removed::Other => stepped.others += 1,
             }
             stepped.done += 1;
             if !in_time() {
                 break;
             }
         }
-        if stepped.records > 0 {
+        if stepped.records > 0 || stepped.others > 0 {
             self.pruner.remember(sequence.last())?;
         }
         if pruning.pages > 0 {

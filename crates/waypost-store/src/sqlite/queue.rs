@@ -8,25 +8,30 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use waypost_domain::DeliveryId;
 use waypost_domain::limits::{COMMIT_BYTES_MAX, COMMIT_OPERATIONS_MAX};
+use waypost_domain::{DeliveryId, EventId};
 
 use super::acts::{Step, Stepped};
 use super::identity::Identity;
 use super::prune::Pruning;
-use crate::{Accept, Accepted, ActKind, Pause, Settlement, StoreError, UpstreamRecord};
+use crate::{
+    Accept, Accepted, ActKind, DiscardQuarantined, EntryKind, EntryRecord, Pause, Release, Released,
+    Settlement, StoreError,
+};
 
 /// Something to be written.
 pub(super) enum Operation {
     Accept(Box<Accept>, Vec<Identity>),
-    Settle(Vec<Settlement>),
+    Settle(Settlement),
     MarkOvertaken(Vec<DeliveryId>),
     Act(Step),
     /// Pause or resume.
     Pause(ActKind, Pause),
     Prune(Box<Pruning>),
-    UpstreamPut(UpstreamRecord),
-    UpstreamDelete(String),
+    Release(Release),
+    DiscardQuarantined(DiscardQuarantined),
+    EntryPut(EntryRecord),
+    EntryDelete(EntryKind, String),
     Probe,
 }
 
@@ -35,6 +40,8 @@ pub(super) enum Outcome {
     Accepted(Accepted),
     Acted(Stepped),
     Changed(bool),
+    Released(Released),
+    Discarded(Vec<EventId>),
     Pruned(super::prune::Stepped),
     Deleted(bool),
     Done,
@@ -58,8 +65,8 @@ impl Waiting {
     }
 }
 
-/// How many settlements one operation may bring: half a commit, so that accepts are not kept out.
-pub(super) const SETTLEMENTS_MAX: usize = COMMIT_OPERATIONS_MAX / 2;
+/// How many marks one operation may bring: half a commit, so that accepts are not kept out.
+pub(super) const MARKS_MAX: usize = COMMIT_OPERATIONS_MAX / 2;
 
 pub(super) struct Queue {
     lines: Mutex<Lines>,
@@ -235,10 +242,11 @@ impl Operation {
     fn weight(&self) -> usize {
         match self {
             // A body of thousands of events is as much work as thousands of requests.
-            Self::Accept(accept, _) => accept.events.len().max(1),
-            Self::Settle(settlements) => settlements.len(),
+            Self::Accept(accept, _) => accept.events.len().max(accept.deliveries.len()).max(1),
             Self::MarkOvertaken(deliveries) => deliveries.len(),
             Self::Act(step) => step.deliveries.len(),
+            Self::Release(release) => release.events.iter().map(|(_, to)| to.len().max(1)).sum(),
+            Self::DiscardQuarantined(discard) => discard.events.len(),
             Self::Prune(pruning) => pruning.steps.len().max(1),
             _ => 1,
         }

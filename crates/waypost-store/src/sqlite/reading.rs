@@ -1,5 +1,6 @@
 //! Reading: rows into records, on one connection. Each method is one or a few short reads.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +11,13 @@ use waypost_domain::{
     AttemptTiming, DeliveryId, EventId, HeaderBlock, Lanes, Priority, RequestId, UnixMillis,
 };
 
+use super::budget;
 use super::fault::{is_the_disks, store_error};
 use super::names::Texts;
 use super::numbers::state_of_number;
-use super::{budget, words};
 use crate::{
-    AttemptRecord, DeliveryRecord, DuePage, EventRecord, NewEvent, OwedDelivery, OwedPage, RequestBody,
-    RequestRecord, StoreError, StoreStats, Turn, UpstreamRecord,
+    AttemptRecord, DeliveryRecord, DuePage, EntryKind, EntryRecord, EventRecord, NewEvent, OwedDelivery,
+    OwedPage, RequestBody, RequestRecord, StoreError, StoreStats, Turn,
 };
 
 /// Attempts of one delivery that are read: twice what a schedule of eight days makes.
@@ -29,7 +30,9 @@ const DELIVERY_COLUMNS: &str = "id, request, event, destination, state, priority
 /// The columns of an event, in the order in which `event_of` reads them.
 pub(super) const EVENT_COLUMNS: &str =
     "e.id, e.request, e.received_at, e.source, e.repeats, e.once, e.kind, e.class, e.field, e.type,
-     e.phone_number_id, e.display_phone_number, e.waba_id, e.occurred_at, e.conversation, e.wamid, e.key";
+     e.phone_number_id, e.display_phone_number, e.waba_id, e.occurred_at,
+     (SELECT coalesce((SELECT name FROM conversation w WHERE w.id = v.merged), v.name)
+      FROM conversation v WHERE v.id = e.conversation), e.wamid, e.key, e.quarantined";
 
 /// A connection that reads, with what it remembers.
 pub(super) struct Reading<'c> {
@@ -54,7 +57,7 @@ impl<'c> Reading<'c> {
             path: path.to_owned(),
             texts: Texts::new(conn)?,
             request_body: conn.prepare(
-                "SELECT r.target, r.headers, b.bytes FROM request r JOIN body b ON b.request = r.id WHERE r.id = ?1",
+                "SELECT r.target, r.headers, b.bytes, r.source FROM request r JOIN body b ON b.request = r.id WHERE r.id = ?1",
             )?,
             owed: conn.prepare(&format!(
                 "SELECT {DELIVERY_COLUMNS} FROM delivery INDEXED BY delivery_owed
@@ -62,7 +65,8 @@ impl<'c> Reading<'c> {
             ))?,
             due: conn.prepare(&format!(
                 "SELECT {DELIVERY_COLUMNS} FROM delivery INDEXED BY delivery_due
-                 WHERE state = 0 AND attempts > 0 AND destination = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3"
+                 WHERE state = 0 AND attempts > 0 AND destination = ?1 AND due_at <= ?2 AND (due_at, id) > (?4, ?5)
+                 ORDER BY due_at, id LIMIT ?3"
             ))?,
             delivery: conn.prepare(&format!("SELECT {DELIVERY_COLUMNS} FROM delivery WHERE id = ?1"))?,
             last_attempt: conn.prepare(
@@ -73,7 +77,12 @@ impl<'c> Reading<'c> {
                  FROM request WHERE id = ?1",
             )?,
             about_event: conn
-                .prepare("SELECT kind, type, wamid, conversation, key FROM event WHERE id = ?1")?,
+                .prepare(
+                    "SELECT kind, type, wamid,
+                            (SELECT coalesce((SELECT name FROM conversation w WHERE w.id = v.merged), v.name)
+                             FROM conversation v WHERE v.id = event.conversation), key
+                     FROM event WHERE id = ?1",
+                )?,
             next_due: conn.prepare(
                 "SELECT due_at FROM delivery INDEXED BY delivery_due
                  WHERE state = 0 AND attempts > 0 AND destination = ?1 AND due_at > ?2 ORDER BY due_at LIMIT 1",
@@ -118,7 +127,8 @@ impl<'c> Reading<'c> {
     pub(super) fn due(&mut self, page: &DuePage) -> Result<Vec<OwedDelivery>, StoreError> {
         let Some(destination) = self.number_of(&page.destination)? else { return Ok(Vec::new()) };
         let limit = page.limit.min(LANE_WINDOW_MAX) as i64;
-        let found = rows_of(&mut self.due, [destination, page.until.0, limit]);
+        let (due_at, id) = page.after.map_or((i64::MIN, 0), |(due_at, id)| (due_at.0, id.0));
+        let found = rows_of(&mut self.due, [destination, page.until.0, limit, due_at, id]);
         let found = self.fault(found)?;
         found.into_iter().map(|row| row.owed(Arc::clone(&page.destination))).collect()
     }
@@ -133,21 +143,14 @@ impl<'c> Reading<'c> {
         self.fault(found.optional())
     }
 
-    pub(super) fn owed_destinations(&mut self) -> Result<Vec<Arc<str>>, StoreError> {
-        let mut destinations = Vec::new();
-        for (destination, owed, _) in self.tallies()? {
-            if owed > 0 {
-                destinations.push(destination);
-            }
-        }
-        Ok(destinations)
-    }
-
     pub(super) fn stats(&mut self) -> Result<StoreStats, StoreError> {
         let used_bytes = budget::used_bytes(self.conn);
         let used_bytes = self.fault(used_bytes)?;
         let mut stats = StoreStats { file_bytes: self.file_bytes(), used_bytes, ..StoreStats::default() };
-        for (destination, owed, dead) in self.tallies()? {
+        for Tally { name: destination, owed, dead, quarantined } in self.tallies()? {
+            if quarantined > 0 {
+                stats.quarantined.push((Arc::clone(&destination), quarantined));
+            }
             if owed > 0 {
                 let number = self.number_of(&destination)?;
                 let oldest = self.conn.query_row(
@@ -168,25 +171,24 @@ impl<'c> Reading<'c> {
         Ok(stats)
     }
 
-    /// Destination, owed, dead; by name.
-    fn tallies(&mut self) -> Result<Vec<(Arc<str>, u64, u64)>, StoreError> {
+    /// All counts that are not zero, by name.
+    fn tallies(&mut self) -> Result<Vec<Tally>, StoreError> {
         let read = |conn: &Connection| {
             let mut rows = conn.prepare(
-                "SELECT name.text, tally.owed, tally.dead FROM tally JOIN name ON name.id = tally.destination
-                 WHERE tally.owed <> 0 OR tally.dead <> 0 ORDER BY name.text",
+                "SELECT name.text, tally.owed, tally.dead, tally.quarantined FROM tally JOIN name ON name.id = tally.name
+                 WHERE tally.owed <> 0 OR tally.dead <> 0 OR tally.quarantined <> 0 ORDER BY name.text",
             )?;
-            let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-            rows.collect::<rusqlite::Result<Vec<(Arc<str>, i64, i64)>>>()
+            let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+            rows.collect::<rusqlite::Result<Vec<(Arc<str>, i64, i64, i64)>>>()
         };
         let tallies = self.fault(read(self.conn))?;
-        let count = |destination: &str, count: i64| {
-            u64::try_from(count).map_err(|_| {
-                StoreError::Corrupt(format!("table tally, destination {destination}: {count} deliveries"))
-            })
-        };
-        let checked = tallies.into_iter().map(|(destination, owed, dead)| {
-            let (owed, dead) = (count(&destination, owed)?, count(&destination, dead)?);
-            Ok((destination, owed, dead))
+        let checked = tallies.into_iter().map(|(name, owed, dead, quarantined)| {
+            let count = |count: i64| {
+                u64::try_from(count)
+                    .map_err(|_| StoreError::Corrupt(format!("table tally, name {name}: {count}")))
+            };
+            let (owed, dead, quarantined) = (count(owed)?, count(dead)?, count(quarantined)?);
+            Ok(Tally { name, owed, dead, quarantined })
         });
         checked.collect()
     }
@@ -197,10 +199,12 @@ impl<'c> Reading<'c> {
     }
 
     pub(super) fn request_body(&mut self, request: RequestId) -> Result<Option<RequestBody>, StoreError> {
+        let texts = &mut self.texts;
         let found = self.request_body.query_row([request.0], |row| {
+            let source = texts.of(row.get(3)?)?;
             let body: Vec<u8> = row.get(2)?;
             let headers = HeaderBlock::from_bytes(row.get(1)?);
-            Ok(RequestBody { target: row.get(0)?, headers, body: body.into() })
+            Ok(RequestBody { source, target: row.get(0)?, headers, body: body.into() })
         });
         self.fault(found.optional())
     }
@@ -261,13 +265,6 @@ impl<'c> Reading<'c> {
         self.delivery_records("request = ?1 AND event IN (0, ?2)", [request.0, event.0])
     }
 
-    pub(super) fn deliveries_of_request(
-        &mut self,
-        request: RequestId,
-    ) -> Result<Vec<DeliveryRecord>, StoreError> {
-        self.delivery_records("request = ?1", [request.0])
-    }
-
     fn delivery_records<const N: usize>(
         &mut self,
         which: &str,
@@ -322,18 +319,27 @@ impl<'c> Reading<'c> {
         Ok(attempts)
     }
 
-    pub(super) fn upstreams(&mut self) -> Result<Vec<UpstreamRecord>, StoreError> {
+    pub(super) fn entries(&mut self, kind: EntryKind) -> Result<Vec<EntryRecord>, StoreError> {
         let read = |conn: &Connection| {
-            let mut rows = conn.prepare("SELECT host, settings, created_at FROM upstream ORDER BY host")?;
-            let rows = rows.query_map([], |row| {
+            let mut rows =
+                conn.prepare("SELECT name, settings, created_at FROM entry WHERE kind = ?1 ORDER BY name")?;
+            let rows = rows.query_map([kind.as_str()], |row| {
                 let created_at = UnixMillis(row.get(2)?);
-                Ok(UpstreamRecord { host: row.get(0)?, settings: row.get(1)?, created_at })
+                Ok(EntryRecord { kind, name: row.get(0)?, settings: row.get(1)?, created_at })
             })?;
             rows.collect()
         };
-        let upstreams = read(self.conn);
-        self.fault(upstreams)
+        let entries = read(self.conn);
+        self.fault(entries)
     }
+}
+
+/// What is counted of a destination, or of a source.
+struct Tally {
+    name: Arc<str>,
+    owed: u64,
+    dead: u64,
+    quarantined: u64,
 }
 
 /// A row of `delivery`, its destination still a number.
@@ -353,8 +359,11 @@ struct DeliveryRow {
     lanes: Option<Lanes>,
 }
 
-fn rows_of(statement: &mut Statement<'_>, parameters: [i64; 3]) -> rusqlite::Result<Vec<DeliveryRow>> {
-    statement.query_map(parameters, DeliveryRow::of)?.collect()
+fn rows_of<const N: usize>(
+    statement: &mut Statement<'_>,
+    parameters: [i64; N],
+) -> rusqlite::Result<Vec<DeliveryRow>> {
+    statement.query_map(params_from_iter(parameters), DeliveryRow::of)?.collect()
 }
 
 impl DeliveryRow {
@@ -400,16 +409,20 @@ impl DeliveryRow {
 
 fn event_of(row: &Row<'_>, texts: &mut Texts<'_>) -> rusqlite::Result<EventRecord> {
     let boxed = |text: Arc<str>| Box::<str>::from(&*text);
+    let owned = |text: Arc<str>| Cow::Owned(String::from(&*text));
+    let quarantined = row.get(17)?;
     Ok(EventRecord {
         id: EventId(row.get(0)?),
         request: RequestId(row.get(1)?),
         received_at: UnixMillis(row.get(2)?),
         source: texts.of(row.get(3)?)?,
         repeats: row.get::<_, Option<i64>>(4)?.map(EventId),
+        quarantined,
         event: NewEvent {
             once: row.get(5)?,
-            kind: words::kept(&texts.of(row.get(6)?)?),
-            class: words::kept(&texts.of(row.get(7)?)?),
+            quarantined,
+            kind: owned(texts.of(row.get(6)?)?),
+            class: owned(texts.of(row.get(7)?)?),
             field: boxed(texts.of(row.get(8)?)?),
             r#type: boxed(texts.of(row.get(9)?)?),
             phone_number_id: texts.of_some(row.get(10)?)?.map(boxed),
@@ -417,6 +430,7 @@ fn event_of(row: &Row<'_>, texts: &mut Texts<'_>) -> rusqlite::Result<EventRecor
             waba_id: texts.of_some(row.get(12)?)?.map(boxed),
             occurred_at: row.get::<_, Option<i64>>(13)?.map(UnixMillis),
             conversation: row.get(14)?,
+            contact: None,
             wamid: row.get(15)?,
             key: row.get(16)?,
         },

@@ -208,18 +208,20 @@ fn nesting_of_any_depth_is_survived_everywhere() {
 
 #[test]
 fn a_large_body_is_split_in_full() {
+    let filling = "x".repeat(300);
     let mut list = String::new();
     let mut count = 0_usize;
     while list.len() < 3_000_000 {
         let _ = write!(
             list,
-            r#"{}{{"from":"16505551234","id":"wamid.{count}","timestamp":"1749416383","type":"text","text":{{"body":"{{[\"]}}"}}}}"#,
+            r#"{}{{"from":"16505551234","id":"wamid.{count}","timestamp":"1749416383","type":"text","text":{{"body":"{{[\"]}}{filling}"}}}}"#,
             if count == 0 { "" } else { "," }
         );
         count += 1;
     }
     let events = body("messages", &value(&format!(r#""messages":[{list}]"#)));
     let events = split(events.as_bytes()).events;
+    assert!(count > 6_000);
     assert_eq!(events.len(), count);
     assert_eq!(events[count - 1].key, format!("msg:301:wamid.{}", count - 1));
 }
@@ -280,4 +282,20 @@ fn every_level_may_have_any_type() {
             assert!(split.events.iter().all(|event| event.key.contains(':')), "{body}");
         }
     }
+}
+
+#[test]
+fn a_value_with_more_members_than_any_has_is_one_event() {
+    let filling = |count: usize| (0..count).map(|n| format!(r#""{n}":{n},"#)).collect::<String>();
+    let of = |count: usize| {
+        body("messages", &value(&format!(r#"{}"messages":[{{"id":"a"}},{{"id":"b"}}]"#, filling(count))))
+    };
+    assert_eq!(keys(&of(1_000)), ["msg:301:a", "msg:301:b"]);
+    let many = of(2_000);
+    let event = only(&many);
+    assert_eq!((event.kind, event.place.part), (Kind::Message, Part::Value));
+    assert!(event.raw.ends_with(r#"{"id":"b"}]}"#));
+    let standby = format!(r#""standby":{{{}"messages":[{{"id":"a"}},{{"id":"b"}}]}}"#, filling(2_000));
+    let standby = body("standby", &value(&standby));
+    assert_eq!(only(&standby).place.part, Part::Value);
 }

@@ -4,8 +4,10 @@
 
 mod composed;
 mod conversations;
+mod cutting;
 mod hazards;
 mod properties;
+mod statuses;
 mod variants;
 
 use aws_lc_rs::digest;

@@ -17,6 +17,8 @@ CREATE TABLE request (
     received_at INTEGER NOT NULL,
     proved_by   INTEGER,                   -- name
     events      INTEGER NOT NULL,          -- how many
+    room        INTEGER,                   -- the last of the numbers that are kept free for deliveries of its
+                                           -- quarantined events
     target      TEXT    NOT NULL,
     body_sha256 BLOB    NOT NULL,
     body_bytes  INTEGER NOT NULL,
@@ -45,10 +47,33 @@ CREATE TABLE event (
     display_phone_number INTEGER,          -- name
     waba_id              INTEGER,          -- name
     occurred_at          INTEGER,
-    conversation         TEXT,
+    conversation         INTEGER,
+    quarantined          INTEGER NOT NULL, -- 1: held until an operator says to whom it goes
     wamid                TEXT,
     key                  TEXT NOT NULL
 ) STRICT;
+CREATE INDEX event_quarantined ON event (request) WHERE quarantined = 1;
+
+-- Conversations. One that turned out to be with the same person as an earlier one was merged into it; what came
+-- before stays under it. `seen` is the number of an event of it, less than a day's numbers before its last one's.
+CREATE TABLE conversation (
+    id     INTEGER PRIMARY KEY,
+    name   TEXT    NOT NULL,
+    merged INTEGER,                        -- the conversation it was merged into, which never was itself
+    seen   INTEGER NOT NULL
+) STRICT;
+CREATE INDEX conversation_merged ON conversation (merged) WHERE merged IS NOT NULL;
+
+-- Whose conversation each identity is known by, of people at our numbers and of groups. 0: nobody's, since the
+-- one who had it has it no more. `names` is the conversation that bears the identity as its name.
+CREATE TABLE contact (
+    number       INTEGER NOT NULL,         -- name; 0: a conversation that says no number
+    identity     TEXT    NOT NULL,
+    conversation INTEGER NOT NULL,
+    names        INTEGER,
+    bound        INTEGER NOT NULL,         -- 1: a phone number that was seen together with a user id
+    PRIMARY KEY (number, identity)
+) STRICT, WITHOUT ROWID;
 
 -- Which identity keys are known, and which events bear a message id: one tree for both questions.
 -- `subject` is a hash of the message id, or of the key where there is none. `key` is either a hash of
@@ -99,24 +124,28 @@ CREATE TABLE attempt (
     PRIMARY KEY (delivery, number)
 ) STRICT, WITHOUT ROWID;
 
--- How many deliveries of each destination are owed and dead, kept in the same transactions.
+-- How many deliveries of each destination are owed and dead, and how many events of each source are
+-- quarantined, kept in the same transactions.
 CREATE TABLE tally (
-    destination INTEGER PRIMARY KEY,       -- name
+    name        INTEGER PRIMARY KEY,       -- name
     owed        INTEGER NOT NULL,
-    dead        INTEGER NOT NULL
+    dead        INTEGER NOT NULL,
+    quarantined INTEGER NOT NULL
 ) STRICT;
 
--- What operators did. The numbers are of the one sequence. Either `delivery` or `destination` is set.
+-- What operators did. The numbers are of the one sequence. One of `delivery`, `event` and `destination` is set.
 CREATE TABLE act (
     id          INTEGER PRIMARY KEY,
     at          INTEGER NOT NULL,
     who         TEXT    NOT NULL,
-    what        TEXT    NOT NULL,          -- discard, replay, retry, pause, resume
+    what        TEXT    NOT NULL,          -- discard, replay, retry, release, pause, resume
     delivery    INTEGER,
+    event       INTEGER,
     destination INTEGER,                   -- name
     note        TEXT
 ) STRICT;
 CREATE INDEX act_delivery ON act (delivery) WHERE delivery IS NOT NULL;
+CREATE INDEX act_event ON act (event) WHERE event IS NOT NULL;
 
 -- The destinations that an operator paused.
 CREATE TABLE paused (
@@ -125,10 +154,13 @@ CREATE TABLE paused (
     who         TEXT    NOT NULL
 ) STRICT;
 
-CREATE TABLE upstream (
-    host       TEXT PRIMARY KEY,
+-- What was made at run time.
+CREATE TABLE entry (
+    kind       TEXT    NOT NULL,           -- upstream, source, destination, route
+    name       TEXT    NOT NULL,
     settings   TEXT    NOT NULL,
-    created_at INTEGER NOT NULL
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (kind, name)
 ) STRICT, WITHOUT ROWID;
 
 -- One row. `probes` counts the writes that only asked whether writing works. `skew_ms` is by how much
