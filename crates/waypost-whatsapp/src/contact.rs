@@ -41,6 +41,25 @@ impl Contact<'_> {
     }
 }
 
+/// What a system message says of its sender's ids, by its type; `None` where it says nothing of them
+/// (Meta, "System messages" and "Business-scoped user IDs").
+pub(crate) fn renaming(system_type: &str) -> Option<Renaming> {
+    match system_type {
+        "user_changed_number" | "customer_changed_number" => Some(Renaming::Number),
+        "user_changed_user_id" => Some(Renaming::UserId),
+        _ => None,
+    }
+}
+
+/// Which of a person's ids changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Renaming {
+    /// The phone number, and with it all others.
+    Number,
+    /// The user ids, and perhaps the phone number.
+    UserId,
+}
+
 /// The names of one person, as far as they are known.
 #[derive(Clone, Default)]
 pub(crate) struct Person<'a> {

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use crate::canonical;
 use crate::change::Change;
-use crate::contact::Person;
+use crate::contact::{Person, Renaming, renaming};
 use crate::event::Kind;
 use crate::json::{Members, Value};
 use crate::status;
@@ -183,20 +183,15 @@ impl<'a> Element<'_, 'a> {
         if reading.r#type.as_deref() == Some("system") { self.renamed(reading) } else { reading }
     }
 
-    /// A system message that says who its sender is from now on (Meta, "System messages" and
-    /// "Business-scoped user IDs": a new phone number brings a new BSUID). It belongs to the
-    /// conversation with whom they were until now.
+    /// A system message that says who its sender is from now on: a new phone number brings a new BSUID.
+    /// It belongs to the conversation with whom they were until now.
     fn renamed(&self, reading: Reading<'a>) -> Reading<'a> {
         let system = |name: &str| self.members.text_in("system", name);
-        let has_new_number = match system("type").as_deref() {
-            Some("user_changed_number" | "customer_changed_number") => true,
-            Some("user_changed_user_id") => false,
-            _ => return reading,
-        };
+        let Some(renaming) = renaming(system("type").as_deref().unwrap_or_default()) else { return reading };
         let before = reading.person;
         // Until version 11 the new number was called `new_wa_id`, and `customer` was the old one.
         let phone = system("wa_id").or_else(|| system("new_wa_id"));
-        let phone = phone.or_else(|| before.phone.clone().filter(|_| !has_new_number));
+        let phone = phone.or_else(|| before.phone.clone().filter(|_| renaming == Renaming::UserId));
         let now = Person { parent: system("parent_user_id"), user: system("user_id"), phone };
         if now.name().is_none() || before.name().is_none() {
             return Reading { person: before, ..reading };

@@ -14,6 +14,7 @@
 //!   two events.
 //! - **States** ([`MessageState`]) only move forward: in whatever order the statuses of a message arrive,
 //!   they end in the same state.
+//! - **Normalised events** ([`normal`]) have one documented, versioned shape for whatever Meta sends.
 //! - **Composing** ([`compose()`]) makes payloads of every kind as Meta writes them, for tests and trials.
 
 mod canonical;
@@ -27,6 +28,7 @@ mod event;
 mod field;
 mod handshake;
 mod json;
+pub mod normal;
 mod signature;
 mod status;
 

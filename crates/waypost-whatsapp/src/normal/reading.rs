@@ -8,6 +8,10 @@ use serde_json::value::RawValue;
 
 use crate::json::{Container, Members, Value};
 
+/// Most elements of one list that are read; the fragment has all. Meta's largest lists are the messages
+/// of a chunk of history, which are thousands.
+pub const LIST_MAX: usize = 16_384;
+
 /// JSON as Meta wrote it, byte for byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fragment<'a>(Value<'a>);
@@ -105,7 +109,11 @@ impl<'a> Object<'a> {
     pub(super) fn list<T>(&self, name: &str, mut read: impl FnMut(Value<'a>) -> T) -> Vec<T> {
         let mut list = Vec::new();
         for array in self.0.all(name) {
-            array.cursor().items(|cursor| list.push(read(cursor.value())));
+            array.cursor().items(|cursor| {
+                if list.len() < LIST_MAX {
+                    list.push(read(cursor.value()));
+                }
+            });
         }
         list
     }

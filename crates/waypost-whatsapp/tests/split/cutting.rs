@@ -106,11 +106,11 @@ fn composed_kinds_in_one_body_are_cut_apart_to_the_letter() {
 
 #[test]
 fn a_receiver_that_reads_the_first_element_sees_every_event() {
-    let body = compose("batch", &Compose { batch_size: 1_000, ..Compose::default() }).unwrap();
+    let body = compose("batch", &Compose { batch_size: 200, ..Compose::default() }).unwrap();
     let whole: Value = serde_json::from_str(&body).unwrap();
     let messages = whole["entry"][0]["changes"][0]["value"]["messages"].as_array().unwrap();
     let pieces = pieces(&body);
-    assert_eq!((messages.len(), pieces.len()), (1_000, 1_000));
+    assert_eq!((messages.len(), pieces.len()), (200, 200));
     for (message, piece) in messages.iter().zip(&pieces) {
         let mut piece: Value = serde_json::from_str(piece).unwrap();
         let found = piece["entry"][0]["changes"][0]["value"]["messages"].as_array_mut().unwrap();
@@ -368,7 +368,7 @@ fn all_pieces_together_grow_with_the_body_and_the_events() {
     let one_contact = format!(r#"{{"wa_id":"1",{large}}}"#);
     let many_contacts = vec![r#"{"wa_id":"1"}"#; 50_000].join(",");
     let strangers = vec![r#"{"n":1}"#; 50_000].join(",");
-    let list = vec![r#"{"id":"m","from":"1"}"#; 1_000].join(",");
+    let list = vec![r#"{"id":"m","from":"1"}"#; 300].join(",");
     let list = format!(r#""messages":[{list}]"#);
     let change = |rest: &str| {
         format!(r#"{{"field":"messages",{rest}"value":{{"metadata":{{"phone_number_id":"301"}},{list}}}}}"#)
@@ -385,11 +385,30 @@ fn all_pieces_together_grow_with_the_body_and_the_events() {
     ] {
         let pieces = pieces(&body);
         let produced = pieces.iter().map(String::len).sum::<usize>();
-        assert!(produced < body.len() + 1_000 * (SHARED_BYTES_MAX + 500), "{produced} of {}", body.len());
+        assert!(produced < body.len() + 300 * (SHARED_BYTES_MAX + 500), "{produced} of {}", body.len());
         assert!(pieces[0].len() > 300_000, "the first has all of it");
         assert!(pieces[1].len() < SHARED_BYTES_MAX + 500);
         assert_eq!(split(pieces[1].as_bytes()).events[0].key, "msg:301:m");
     }
+}
+
+#[test]
+fn what_is_remembered_of_a_body_is_small_and_grows_with_its_events() {
+    let remembered = |count: usize| {
+        let text = "x".repeat(2_900);
+        let message = |n| format!(r#"{{"id":"m{n}","from":"{n}","text":{{"body":"{text}"}}}}"#);
+        let messages = (0..count).map(message).collect::<Vec<_>>().join(",");
+        let people = (0..count).map(|n| format!(r#"{{"wa_id":"{n}"}}"#)).collect::<Vec<_>>().join(",");
+        let body = body("messages", &value(&format!(r#""contacts":[{people}],"messages":[{messages}]"#)));
+        let mut cuts = None;
+        let kept = allocation_counter::measure(|| cuts = Some(Cuts::of(body.as_bytes()))).bytes_current;
+        let one = allocation_counter::measure(|| drop(cuts.as_ref().unwrap().one(body.as_bytes(), 1)));
+        assert!(one.bytes_max < 8_000, "one piece takes {}", one.bytes_max);
+        kept
+    };
+    let (hundred, thousand) = (remembered(100), remembered(1_000));
+    assert!(thousand < 1_000 * 100, "{thousand} bytes for 1,000 events");
+    assert!(thousand < 11 * hundred, "{hundred} and {thousand}");
 }
 
 #[test]
