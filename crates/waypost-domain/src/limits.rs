@@ -70,9 +70,9 @@ pub const ATTEMPTS_MIN: usize = 4;
 /// up by a delivery that fails before others must wait for them.
 pub const LANE_WINDOW_MAX: usize = 16_384;
 /// Owed deliveries of all destinations together held in memory; beyond it each still has [`LANE_WINDOW_MIN`].
-pub const LANE_WINDOWS_MAX: usize = 131_072;
+pub const LANE_WINDOWS_MAX: usize = 65_536;
 /// Owed deliveries that every destination may hold in memory, whatever others do.
-pub const LANE_WINDOW_MIN: usize = 512;
+pub const LANE_WINDOW_MIN: usize = 256;
 /// Deliveries that expire at once while their destination is down.
 pub const EXPIRED_AT_ONCE_MAX: usize = 256;
 /// Bytes of bodies kept in memory for deliveries about to be attempted.

@@ -1,14 +1,16 @@
-//! What a large backlog costs: `backlog fill|drain [--owed N] [--conversations N] [--destinations N] [--dir D]`.
+//! What a large backlog costs: `backlog fill|drain|pace [--owed N] [--conversations N] [--destinations N] [--rate N] [--dir D]`.
 //!
 //! `fill` owes so many webhooks (571 bytes, one event each), spread over conversations and destinations. `drain`
-//! delivers whatever is owed to receivers that take it at once, within the process. Printed: how long it took until
-//! all destinations were at work, the rate, and the most memory that the process had.
+//! delivers whatever is owed to receivers that take it at once, within the process. `pace` accepts so many webhooks at
+//! so many a second and delivers them as they come. Printed: how long it took until all destinations were at work, the
+//! rate, the time from when a webhook was due to be accepted to its delivery, and the most memory that the process had.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
+#![expect(clippy::expect_used, reason = "a measurement that fails may fail")]
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -30,8 +32,9 @@ const BODY_BYTES: usize = 571;
 const ACCEPTS: u64 = 256;
 
 struct Arguments {
-    fill: bool,
+    what: String,
     owed: u64,
+    rate: u64,
     conversations: u64,
     destinations: u64,
     directory: PathBuf,
@@ -39,12 +42,13 @@ struct Arguments {
 
 fn arguments() -> Arguments {
     let mut words = std::env::args().skip(1);
-    let fill = words.next().is_some_and(|word| word == "fill");
+    let (what, rate) = (words.next().unwrap_or_default(), 500);
     let (owed, conversations, destinations, directory) = (1_000_000, 10_000, 200, "backlog-data".into());
-    let mut found = Arguments { fill, owed, conversations, destinations, directory };
+    let mut found = Arguments { what, owed, rate, conversations, destinations, directory };
     while let (Some(word), Some(value)) = (words.next(), words.next()) {
         let number = value.parse().unwrap_or(1);
         match word.as_str() {
+            "--rate" => found.rate = number,
             "--owed" => found.owed = number,
             "--conversations" => found.conversations = number,
             "--destinations" => found.destinations = number,
@@ -71,10 +75,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = Store::open(options, clock.clone())?;
     println!("opened after           {:>10} ms", clock.monotonic().as_millis());
     runtime.block_on(async {
-        if arguments.fill {
-            fill(&store, &arguments, &clock).await;
-        } else {
-            drain(&store, &arguments, &clock).await;
+        match &*arguments.what {
+            "fill" => fill(&store, &arguments, &clock).await,
+            "pace" => pace(&store, &arguments, &clock).await,
+            _ => drain(&store, &arguments, &clock).await,
         }
         store.close().await;
     });
@@ -110,21 +114,8 @@ async fn fill(store: &Store, arguments: &Arguments, clock: &Clock) {
 
 async fn drain(store: &Store, arguments: &Arguments, clock: &Clock) {
     let owed: u64 = store.stats().await.map_or(0, |stats| stats.owed.iter().map(|(_, owed, _)| owed).sum());
-    let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
-    let dispatcher = Dispatcher::new(store.clone(), clock.clone(), Metrics::new(), soft.clone(), hard);
-    let receivers: Vec<Arc<Receiver>> = (0..arguments.destinations).map(|_| Arc::default()).collect();
     let begun = clock.monotonic();
-    for (number, receiver) in receivers.iter().enumerate() {
-        dispatcher.put(Destination {
-            name: format!("inbox-{number}.test").into(),
-            sender: receiver.clone(),
-            schedule: RetrySchedule::default(),
-            rulings: Rulings::default(),
-            patience: Patience::default(),
-            concurrency_max: 64,
-            rate_max: None,
-        });
-    }
+    let (dispatcher, receivers, soft) = dispatch(store, arguments, clock);
     let taken = || receivers.iter().map(|receiver| receiver.taken.load(Ordering::Relaxed)).sum::<u64>();
     let mut at_work = None;
     while taken() < owed {
@@ -142,15 +133,81 @@ async fn drain(store: &Store, arguments: &Arguments, clock: &Clock) {
     println!("a second               {:>10.0}", owed as f64 / took.as_secs_f64());
 }
 
+async fn pace(store: &Store, arguments: &Arguments, clock: &Clock) {
+    let (dispatcher, receivers, soft) = dispatch(store, arguments, clock);
+    let begun = clock.monotonic();
+    for number in 0..arguments.owed {
+        let due = begun + Duration::from_secs(1) * u32::try_from(number).unwrap_or(0) / arguments.rate as u32;
+        tokio::time::sleep(due.saturating_sub(clock.monotonic())).await;
+        let (store, dispatcher, at) = (store.clone(), dispatcher.clone(), clock.wall());
+        let (conversation, destinations) = (number % arguments.conversations, arguments.destinations);
+        tokio::spawn(async move {
+            let mut request = request(number, conversation, conversation % destinations, at);
+            request.target = format!("/{}", due.as_micros());
+            match store.accept(request).await {
+                Ok(accepted) => {
+                    let name = accepted.owed.first().map(|owed| owed.destination.clone());
+                    name.and_then(|name| dispatcher.destination(&name)).iter().for_each(|d| d.owe());
+                }
+                Err(error) => println!("not accepted: {error}"),
+            }
+        });
+    }
+    let mut waits: Vec<u64> = Vec::new();
+    while (waits.len() as u64) < arguments.owed {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let taken =
+            |receiver: &Arc<Receiver>| std::mem::take(&mut *receiver.waits_us.lock().expect("no panic"));
+        waits.extend(receivers.iter().flat_map(taken));
+    }
+    soft.cancel();
+    dispatcher.stopped().await;
+    waits.sort_unstable();
+    for (name, part) in [("p50", 500), ("p99", 990), ("p99.9", 999)] {
+        println!("{name:<22} {:>10} us", waits[(waits.len() * part / 1_000).min(waits.len() - 1)]);
+    }
+}
+
+/// Puts the destinations to work.
+fn dispatch(
+    store: &Store,
+    arguments: &Arguments,
+    clock: &Clock,
+) -> (Dispatcher, Vec<Arc<Receiver>>, CancellationToken) {
+    let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
+    let dispatcher = Dispatcher::new(store.clone(), clock.clone(), Metrics::new(), soft.clone(), hard);
+    let receiver =
+        |_| Arc::new(Receiver { clock: clock.clone(), taken: AtomicU64::new(0), waits_us: Mutex::default() });
+    let receivers: Vec<Arc<Receiver>> = (0..arguments.destinations).map(receiver).collect();
+    for (number, receiver) in receivers.iter().enumerate() {
+        dispatcher.put(Destination {
+            name: format!("inbox-{number}.test").into(),
+            sender: receiver.clone(),
+            schedule: RetrySchedule::default(),
+            rulings: Rulings::default(),
+            patience: Patience::default(),
+            concurrency_max: 64,
+            rate_max: None,
+        });
+    }
+    (dispatcher, receivers, soft)
+}
+
 /// Takes everything at once.
-#[derive(Default)]
 struct Receiver {
+    clock: Clock,
     taken: AtomicU64,
+    /// How long after it was due each came, where its path says when that was.
+    waits_us: Mutex<Vec<u64>>,
 }
 
 impl Sender for Receiver {
-    fn attempt(&self, _: Parcel) -> Attempt<'_> {
+    fn attempt(&self, parcel: Parcel) -> Attempt<'_> {
         self.taken.fetch_add(1, Ordering::Relaxed);
+        if let Ok(due_us) = parcel.content.target[1..].parse::<u64>() {
+            let waited_us = (self.clock.monotonic().as_micros() as u64).saturating_sub(due_us);
+            self.waits_us.lock().expect("no panic").push(waited_us);
+        }
         let reply = Reply::Answered { status: 200, retry_after: None };
         let timing = AttemptTiming::default();
         Box::pin(std::future::ready(AttemptReport { reply, timing, address: None, excerpt: Vec::new() }))

@@ -4,13 +4,13 @@
 //! whole only to a destination that is to have every event of it, so no destination sees another's; and what
 //! nobody takes is quarantined, never dropped and never sent to some default.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use waypost_domain::{Facts, Match, Priority, Routes};
 use waypost_store::{Covers, DELIVERIES_PER_REQUEST_MAX, EventRecord, ReleaseTo};
-use waypost_whatsapp::{Event, Kind, Split};
+use waypost_whatsapp::{Event, Kind};
 
 use crate::dispatch::DestinationHandle;
 
@@ -40,6 +40,9 @@ impl Recipient {
         Self { name: destination.name().clone(), destination, batches }
     }
 }
+
+/// Recipients of one event that are looked through one by one.
+const FEW: usize = 32;
 
 /// A source's routes. Cheap to clone; a change makes a new one, and what was owed before stays as it is.
 pub struct Routing<D = DestinationHandle>(Arc<Table<D>>);
@@ -118,11 +121,18 @@ impl<D> Routing<D> {
 
     fn places(&self, facts: &Facts<'_>, found: &mut Vec<u32>) {
         found.clear();
-        for to in self.0.routes.of(facts) {
-            for place in to {
-                if !found.contains(place) {
-                    found.push(*place);
+        let mut many: HashSet<u32> = HashSet::new();
+        for place in self.0.routes.of(facts).into_iter().flatten() {
+            let is_new = if found.len() < FEW {
+                !found.contains(place)
+            } else {
+                if many.is_empty() {
+                    many.extend(&*found);
                 }
+                many.insert(*place)
+            };
+            if is_new {
+                found.push(*place);
             }
         }
     }
@@ -137,7 +147,8 @@ impl<D> Routing<D> {
         }
         let mut taken: Vec<(u32, u32)> = Vec::new();
         let mut quarantined = Vec::with_capacity(count);
-        let mut shares = vec![0_usize; recipients.len()];
+        // How many of the events each has; of a thousand recipients a request concerns few.
+        let mut shares: HashMap<u32, usize> = HashMap::new();
         let mut found = Vec::new();
         for (event, facts) in (0..).zip(events) {
             self.places(&facts, &mut found);
@@ -145,13 +156,12 @@ impl<D> Routing<D> {
             quarantined.push(found.is_empty() || !has_room);
             for place in found.iter().filter(|_| has_room) {
                 taken.push((event, *place));
-                shares[*place as usize] += 1;
+                *shares.entry(*place).or_default() += 1;
             }
         }
         let is_whole = |place: u32| {
-            let share = shares.get(place as usize).copied();
-            recipients.get(place as usize).is_some_and(|recipient| recipient.batches == Batches::Whole)
-                && share == Some(count)
+            shares.get(&place) == Some(&count)
+                && recipients.get(place as usize).is_some_and(|to| to.batches == Batches::Whole)
         };
         let owed = taken.into_iter().filter_map(|(event, place)| {
             let covers = match is_whole(place) {
@@ -189,26 +199,6 @@ pub struct Plan<'r, D> {
     pub owed: Vec<(&'r Arc<Recipient<D>>, Covers)>,
     /// For each event, whether it goes nowhere.
     pub quarantined: Vec<bool>,
-}
-
-/// One event of a body, and what each route says to it.
-pub struct Explained<'s, 'b, 'r, T> {
-    /// The event.
-    pub event: &'s Event<'b>,
-    /// For each route in order: its match, where it leads, and the first key that refuses the event, if one does.
-    pub routes: Vec<(&'r Match, &'r T, Option<&'static str>)>,
-}
-
-/// Explains, event by event, where the routes lead a body and why. Nothing is kept or sent.
-pub fn explain<'s, 'b, 'r, T>(
-    split: &'s Split<'b>,
-    routes: &'r Routes<T>,
-) -> impl Iterator<Item = Explained<'s, 'b, 'r, T>> {
-    split.events.iter().map(|event| {
-        let facts = facts(event);
-        let routes = routes.iter().map(|(wanted, to)| (wanted, to, wanted.refuses(&facts))).collect();
-        Explained { event, routes }
-    })
 }
 
 /// What routes may know of an event.
@@ -324,15 +314,14 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_explained_by_the_first_key_that_refuses_it() {
-        let body = br#"{"object":"whatsapp_business_account","entry":[{"id":"9","changes":[{"field":"security","value":{"display_phone_number":"15550001","event":"PIN_CHANGED"}}]}]}"#;
-        let split = waypost_whatsapp::split(body);
-        let operational = Match::new([(MatchKey::Class, ["operational"])]).unwrap();
-        let routes = Routes::new([(number(&["1"]), "shop"), (operational, "ops")]);
-        let explained: Vec<_> = explain(&split, &routes).collect();
-        assert_eq!(explained.len(), 1);
-        let said: Vec<_> = explained[0].routes.iter().map(|(_, to, refused)| (**to, *refused)).collect();
-        assert_eq!(said, [("shop", Some("phone_number_id")), ("ops", None)]);
+    fn a_payload_that_names_thousands_of_numbers_finds_each_of_them_among_ten_thousand_routes() {
+        let ids: Vec<String> = (0..10_000).map(|n| (100_000_000_000_000_u64 + n).to_string()).collect();
+        let shop = recipient("shop", Batches::Split);
+        let routing = Routing::new(ids.iter().map(|id| (number(&[id]), [shop.clone()])));
+        let plan = routing.plan(ids.iter().map(|id| text(id)));
+        assert_eq!(plan.owed.len(), ids.len());
+        assert!(!plan.quarantined.contains(&true));
+        assert_eq!(routing.recipients().count(), 1, "however many routes lead there");
     }
 
     proptest! {
@@ -346,11 +335,11 @@ mod tests {
             let ids: Vec<String> = events.iter().map(u8::to_string).collect();
             let plan = routing.plan(ids.iter().map(|id| text(id)));
             let takes = |n: usize, event: u8| rows.iter().any(|(ids, to)| to.contains(&n) && ids.as_ref().is_none_or(|ids| ids.contains(&event)));
-            for n in 0..3 {
+            for (n, is_whole) in wholes.into_iter().enumerate() {
                 let name = n.to_string();
                 let got: Vec<Covers> = plan.owed.iter().filter(|(to, _)| *to.name == *name).map(|(_, covers)| *covers).collect();
                 let due: Vec<u32> = (0..events.len()).filter(|at| takes(n, events[*at])).map(|at| at as u32).collect();
-                if wholes[n] && due.len() == events.len() {
+                if is_whole && due.len() == events.len() {
                     prop_assert_eq!(got, [Covers::Request]);
                 } else {
                     prop_assert_eq!(got, due.into_iter().map(Covers::Event).collect::<Vec<_>>());

@@ -6,6 +6,7 @@
 //! the wire, escapes and all, so a body that was parsed and written again no longer matches.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 
@@ -17,11 +18,13 @@ const TAG_BYTES: usize = 32;
 /// One app secret, ready to verify and sign, with the label an operator knows it by.
 ///
 /// Never empty: anyone can compute a signature under an empty key.
+///
+/// Cheap to clone. The keys that are derived from it are made when they are used: kept, they would take kilobytes, which
+/// counts where there are ten thousand sources.
 #[derive(Clone)]
 pub struct AppSecret {
-    label: String,
-    sha256: hmac::Key,
-    sha1: hmac::Key,
+    label: Arc<str>,
+    secret: Arc<[u8]>,
 }
 
 impl AppSecret {
@@ -31,11 +34,11 @@ impl AppSecret {
         if secret.is_empty() {
             return Err(EmptySecret { label });
         }
-        Ok(Self {
-            label,
-            sha256: hmac::Key::new(hmac::HMAC_SHA256, secret),
-            sha1: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret),
-        })
+        Ok(Self { label: label.into(), secret: secret.into() })
+    }
+
+    fn key(&self, algorithm: hmac::Algorithm) -> hmac::Key {
+        hmac::Key::new(algorithm, &self.secret)
     }
 
     /// What an operator calls this secret.
@@ -92,7 +95,8 @@ impl AppSecrets {
             return Err(SignatureError::Repeated);
         }
         let tag = parse(signature).ok_or(SignatureError::Malformed)?;
-        let signer = self.0.iter().find(|secret| hmac::verify(&secret.sha256, body, &tag).is_ok());
+        let signer =
+            self.0.iter().find(|secret| hmac::verify(&secret.key(hmac::HMAC_SHA256), body, &tag).is_ok());
         signer.map(AppSecret::label).ok_or(SignatureError::Mismatch)
     }
 }
@@ -145,14 +149,15 @@ pub struct SignatureHeaders {
 
 /// Signs a body as Meta does, in lower-case hex: receivers compare the whole value as text.
 pub fn sign(secret: &AppSecret, body: &[u8]) -> SignatureHeaders {
-    let written = |prefix: &str, key: &hmac::Key| {
-        let tag = hmac::sign(key, body);
+    let written = |prefix: &str, algorithm| {
+        let tag = hmac::sign(&secret.key(algorithm), body);
         let mut value = String::with_capacity(prefix.len() + 2 * tag.as_ref().len());
         value.push_str(prefix);
         write_hex(&mut value, tag.as_ref());
         value
     };
-    SignatureHeaders { sha256: written("sha256=", &secret.sha256), sha1: written("sha1=", &secret.sha1) }
+    let sha1 = hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY;
+    SignatureHeaders { sha256: written("sha256=", hmac::HMAC_SHA256), sha1: written("sha1=", sha1) }
 }
 
 /// The digest that a header value claims.

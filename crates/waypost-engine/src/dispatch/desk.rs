@@ -175,8 +175,12 @@ impl Desk {
         }
     }
 
-    /// How many attempts may be under way, as far as others leave room.
+    /// How many attempts may be under way: what the gate says, as far as others leave room.
     pub(super) fn slots(&self) -> usize {
+        self.gate.concurrency().min(self.share())
+    }
+
+    fn share(&self) -> usize {
         self.environment.pressure.ease(self.environment.attempts.limit())
     }
 
@@ -188,7 +192,7 @@ impl Desk {
         let mut until = self.poll_at;
         loop {
             let in_flight = self.window.lanes().in_flight();
-            if in_flight >= self.slots() {
+            if in_flight >= self.share() {
                 let rush = self.environment.pressure.is_high();
                 until = until.min(now + if rush { PRESSURE_PAUSE } else { SHARE_PAUSE });
                 break;
@@ -226,11 +230,7 @@ impl Desk {
 
     /// Retries may fill half the slots, so that what is fresh never waits for them.
     fn choice(&self) -> Choice {
-        if self.window.lanes().retries_in_flight() * 2 >= self.gate.concurrency() {
-            Choice::Fresh
-        } else {
-            Choice::Any
-        }
+        if self.window.lanes().retries_in_flight() * 2 >= self.slots() { Choice::Fresh } else { Choice::Any }
     }
 
     /// Lets lanes pass heads by that have used up their patience; not while the destination is down, nor before it

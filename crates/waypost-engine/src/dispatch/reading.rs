@@ -94,7 +94,7 @@ impl Desk {
         if self.gate.breaker() == BreakerState::Open {
             return self.window.lanes().is_empty();
         }
-        let slots = self.gate.concurrency().min(self.slots());
+        let slots = self.slots();
         let lanes = self.window.lanes_mut();
         lanes.ready(now) + lanes.in_flight() < slots
     }

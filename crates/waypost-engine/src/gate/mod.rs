@@ -224,7 +224,9 @@ mod tests {
     #[test]
     fn a_receiver_that_says_when_to_come_back_is_left_alone_until_then_and_then_asked_gently() {
         let mut gate = Gate::new(64, None);
-        (0..30).for_each(|delivery| drop(end(&mut gate, 0, delivery, status(200))));
+        for delivery in 0..30 {
+            end(&mut gate, 0, delivery, status(200));
+        }
         end(&mut gate, 10, 1, throttled(30));
         end(&mut gate, 11, 2, throttled(5));
         let (wait, then) = (Duration::from_secs(39), Duration::from_secs(40));

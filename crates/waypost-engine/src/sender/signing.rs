@@ -24,23 +24,24 @@ pub enum Signing {
     /// The one that came, or for a piece, one under its source's newest secret.
     Source,
     /// One under this secret. A body that came with the very same goes as it came.
-    With(AppSecret),
+    With(Arc<AppSecret>),
     /// None.
     Nothing,
 }
 
 /// The newest app secret of each source that has any. Cheap to clone; all clones are the same keyring.
 #[derive(Clone, Default, Debug)]
-pub struct Keyring(Arc<ArcSwap<HashMap<Arc<str>, AppSecret>>>);
+pub struct Keyring(Arc<ArcSwap<HashMap<Arc<str>, Arc<AppSecret>>>>);
 
 impl Keyring {
     /// Takes over the secrets of all sources, by name.
     pub fn set(&self, secrets: HashMap<Arc<str>, AppSecret>) {
-        self.0.store(Arc::new(secrets));
+        let secrets = secrets.into_iter().map(|(source, secret)| (source, Arc::new(secret)));
+        self.0.store(Arc::new(secrets.collect()));
     }
 
     /// A source's newest secret.
-    pub fn newest(&self, source: &str) -> Option<AppSecret> {
+    pub fn newest(&self, source: &str) -> Option<Arc<AppSecret>> {
         self.0.load().get(source).cloned()
     }
 }
@@ -74,7 +75,7 @@ impl Signing {
     }
 
     /// What pieces are signed with.
-    pub(super) fn secret(&self, source: &str, keyring: &Keyring) -> Option<AppSecret> {
+    pub(super) fn secret(&self, source: &str, keyring: &Keyring) -> Option<Arc<AppSecret>> {
         match self {
             Self::Source => keyring.newest(source),
             Self::With(secret) => Some(secret.clone()),
@@ -109,6 +110,10 @@ mod tests {
 
     fn secret(text: &str) -> AppSecret {
         AppSecret::new(text, text).unwrap()
+    }
+
+    fn with(text: &str) -> Signing {
+        Signing::With(Arc::new(secret(text)))
     }
 
     fn keyring() -> Keyring {
@@ -154,7 +159,7 @@ mod tests {
     #[test]
     fn what_goes_as_it_came_keeps_its_headers_untouched() {
         let headers = received("acme's", "whole");
-        for signing in [Signing::AsReceived, Signing::Source, Signing::With(secret("acme's"))] {
+        for signing in [Signing::AsReceived, Signing::Source, with("acme's")] {
             let mut sent = headers.clone();
             signing.apply(&mut sent, &parcel("acme", "whole", false), &keyring());
             assert_eq!(sent, headers, "{signing:?}");
@@ -166,7 +171,7 @@ mod tests {
         for is_piece in [false, true] {
             let mut sent = received("acme's", "the request");
             let original = sent[SHA256].clone();
-            Signing::With(secret("shop's")).apply(&mut sent, &parcel("acme", "sent", is_piece), &keyring());
+            with("shop's").apply(&mut sent, &parcel("acme", "sent", is_piece), &keyring());
             assert!(verifies(&sent, "shop's", "sent"));
             assert_eq!(sent.get_all(ORIGINAL).iter().collect::<Vec<_>>(), [&original]);
         }
@@ -200,7 +205,7 @@ mod tests {
     fn several_signatures_that_came_unproved_never_go_on_beside_ours() {
         let mut sent = received("acme's", "whole");
         sent.append(SHA256, "sha256=00".parse().unwrap());
-        Signing::With(secret("acme's")).apply(&mut sent, &parcel("acme", "whole", false), &keyring());
+        with("acme's").apply(&mut sent, &parcel("acme", "whole", false), &keyring());
         assert!(verifies(&sent, "acme's", "whole"));
         assert_eq!(sent.get_all(ORIGINAL).iter().count(), 2);
     }

@@ -87,10 +87,14 @@ impl House {
 
     /// Accepts many requests of one event each, by body and conversation, in this order.
     pub(crate) async fn accept_all(&self, all: impl Iterator<Item = (String, String)>) {
+        self.accept_all_for(NAME, all).await;
+    }
+
+    pub(crate) async fn accept_all_for(&self, name: &str, all: impl Iterator<Item = (String, String)>) {
         let all: Vec<_> = all.collect();
         for some in all.chunks(500) {
             let accept = |(body, conversation): &(String, String)| {
-                let accept = accept(NAME, body, &[conversation], self.clock.wall());
+                let accept = accept(name, body, &[conversation], self.clock.wall());
                 Box::pin(async move { self.store.accept(accept).await.map(drop) })
             };
             let mut accepting: Vec<_> = some.iter().map(accept).collect();
@@ -101,7 +105,7 @@ impl House {
             })
             .await;
         }
-        if let Some(handle) = self.dispatcher.destination(NAME) {
+        if let Some(handle) = self.dispatcher.destination(name) {
             handle.owe();
         }
     }

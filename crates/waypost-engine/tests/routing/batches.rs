@@ -5,7 +5,7 @@ use waypost_engine::routing::{Batches, Routing};
 use waypost_engine::sender::Signing;
 use waypost_whatsapp::{Compose, compose, split};
 
-use crate::house::{House, SOURCE_SECRET, matching, number, secret};
+use crate::house::{House, SOURCE_SECRET, matching, number, secret, with};
 use crate::receiver::{Receiver, Seen};
 
 /// A change with these elements of one number, each told apart by its text.
@@ -43,7 +43,7 @@ fn only_event(seen: &Seen) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_request_arrives_byte_for_byte_under_the_headers_it_came_with() {
     let (house, receiver) = (House::new(), Receiver::start().await);
-    let shop = house.destination("shop", &receiver, Batches::Whole, Signing::With(secret(SOURCE_SECRET)));
+    let shop = house.destination("shop", &receiver, Batches::Whole, with(SOURCE_SECRET));
     let routing = Routing::new([(number("11"), [shop])]);
     let body = body_of(&[change("11", &[("a", r"caf\u00e9 \/"), ("b", "second")])]);
     house.post_with(body.as_bytes(), &[("x-dup", "1"), ("x-dup", "2")], &routing).await;
@@ -131,7 +131,7 @@ async fn a_mixed_batch_is_split_for_those_who_take_batches_whole_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_repeats_the_bytes_of_the_first_try() {
     let (house, receiver) = (House::new(), Receiver::start().await);
-    let shop = house.destination("shop", &receiver, Batches::Split, Signing::With(secret("shop's")));
+    let shop = house.destination("shop", &receiver, Batches::Split, with("shop's"));
     let routing = Routing::new([(Match::everything(), [shop])]);
     receiver.answer_next(&[503, 200, 500]);
     let body = body_of(&[change("11", &[("a", "one")]), change("22", &[("b", "two")])]);

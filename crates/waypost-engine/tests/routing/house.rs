@@ -26,6 +26,11 @@ pub(crate) fn secret(text: &str) -> AppSecret {
     AppSecret::new("test", text).unwrap()
 }
 
+/// Deliveries signed with this secret.
+pub(crate) fn with(text: &str) -> Signing {
+    Signing::With(Arc::new(secret(text)))
+}
+
 pub(crate) fn matching(keys: &[(MatchKey, &[&str])]) -> Match {
     Match::new(keys.iter().map(|(key, values)| (*key, values.iter().copied()))).unwrap()
 }

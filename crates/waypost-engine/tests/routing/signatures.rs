@@ -7,7 +7,7 @@ use waypost_engine::sender::{PING_BODY, Ping, Signing, StandardSecret};
 use waypost_whatsapp::{AppSecrets, sign, split};
 
 use crate::batches::{body_of, change};
-use crate::house::{House, SOURCE, SOURCE_SECRET, secret};
+use crate::house::{House, SOURCE, SOURCE_SECRET, secret, with};
 use crate::receiver::{Receiver, Seen};
 
 /// 32 bytes, and the same as it is written.
@@ -47,7 +47,7 @@ async fn every_receiver_verifies_the_exact_bytes_it_got_with_its_own_secret() {
         Match::everything(),
         [
             house.destination("own", own, Batches::Split, Signing::Source),
-            house.destination("others", others, Batches::Whole, Signing::With(secret("shop's"))),
+            house.destination("others", others, Batches::Whole, with("shop's")),
             house.destination("none", none, Batches::Split, Signing::Nothing),
         ],
     )]);
@@ -149,7 +149,7 @@ async fn a_ping_comes_once_signed_as_deliveries_are_and_says_what_it_is() {
     assert_eq!(seen.one("waypost-event"), Some("ping"));
     assert!(believes(SOURCE_SECRET, &seen));
     assert_eq!(seen.one("webhook-signature"), Some(&*standard(STANDARD.0, &seen)));
-    house.sender(&receiver, Signing::With(secret("shop's")), Vec::new()).ping(ping.clone()).await;
+    house.sender(&receiver, with("shop's"), Vec::new()).ping(ping.clone()).await;
     house.sender(&receiver, Signing::Nothing, Vec::new()).ping(ping).await;
     let seen = receiver.hears(3).await;
     assert!(believes("shop's", &seen[1]) && seen[2].one("x-hub-signature-256").is_none());

@@ -10,7 +10,7 @@ use waypost_domain::MatchKey;
 use waypost_engine::routing::{Batches, Routing};
 use waypost_engine::sender::Signing;
 
-use crate::house::{House, matching, secret};
+use crate::house::{House, matching, with};
 use crate::receiver::Receiver;
 
 /// The tenants' marks: every text of a tenant's holds it, and nothing of the other's.
@@ -104,7 +104,7 @@ fn two_tenants_in_one_batch_never_cross() {
         runtime.block_on(async { (House::new(), [Receiver::start().await, Receiver::start().await]) });
     let recipients = runtime.block_on(async {
         [
-            house.destination("first", &receivers[0], Batches::Split, Signing::With(secret("first's"))),
+            house.destination("first", &receivers[0], Batches::Split, with("first's")),
             house.destination("second", &receivers[1], Batches::Whole, Signing::Source),
         ]
     });

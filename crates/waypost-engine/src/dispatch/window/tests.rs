@@ -259,7 +259,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10000))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
     #[test]
     fn order_holds_and_nothing_is_forgotten_whatever_is_left_out_and_read_again(
         capacity in 1usize..40,
