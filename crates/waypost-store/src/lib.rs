@@ -10,6 +10,7 @@
 
 pub mod conformance;
 mod error;
+mod keeping;
 mod operating;
 mod params;
 mod sqlite;
@@ -17,6 +18,7 @@ mod sqlite;
 use waypost_domain::{Clock, DeliveryId, EventId, RequestId, UnixMillis};
 
 pub use error::{OpenError, StoreError};
+pub use keeping::{Prune, Pruned, Retention};
 pub use operating::{
     ActId, ActKind, ActOn, ActOutcome, ActPage, ActRecord, ActSubject, CoveredEvent, DeliveryDetail,
     DeliveryFilter, DeliveryList, DeliveryPage, DiscardQuarantined, Pause, PausedDestination, Release,
@@ -25,8 +27,8 @@ pub use operating::{
 pub use params::{
     Accept, Accepted, AttemptRecord, Covers, DELIVERIES_PER_REQUEST_MAX, DeliveryRecord, DuePage, EntryKind,
     EntryRecord, EventFilter, EventList, EventRecord, FREE_BYTES_MIN, NewContact, NewDelivery, NewEvent,
-    OwedDelivery, OwedPage, Page, Prune, Pruned, RELEASED_PER_EVENT_MAX, RequestBody, RequestRecord,
-    Retention, Settled, Settlement, StoreOptions, StoreStats, Turn, WriterStats,
+    OwedDelivery, OwedPage, Page, RELEASED_PER_EVENT_MAX, RequestBody, RequestRecord, Settled, Settlement,
+    StoreOptions, StoreStats, Turn, WriterStats,
 };
 pub use sqlite::SqliteStore;
 
@@ -65,6 +67,12 @@ impl Store {
     /// [`StoreError::OverBudget`] while the store takes up more than it may. An event whose key was
     /// accepted in the same scope within the dedupe window, in an earlier request or earlier in this one, is
     /// kept as a repeat and owed to nobody; a request of repeats alone is kept without its body.
+    ///
+    /// Each event is found its conversation: a person's, under whichever identity the payload knows the person. Its
+    /// deliveries wait for that conversation's lane; one person is one conversation, and two are never one.
+    ///
+    /// Events that nobody is to have are quarantined, and so are those beyond what one request may give rise to
+    /// ([`DELIVERIES_PER_REQUEST_MAX`]): no content is ever a reason to refuse.
     pub async fn accept(&self, accept: Accept) -> Result<Accepted, StoreError> {
         engine!(self, engine => engine.accept(accept).await)
     }

@@ -144,7 +144,8 @@ fn assert_whole(path: &Path) -> i64 {
     );
     assert_eq!(
         one("SELECT count(*) FROM event WHERE repeats IS NULL"),
-        one("SELECT count(*) FROM identity WHERE key < 0")
+        one("SELECT count(*) FROM (SELECT key FROM identity WHERE key < 0
+             UNION SELECT key FROM fresh_identity WHERE key < 0)")
     );
     assert_eq!(
         one("SELECT count(*) FROM delivery WHERE state = 0"),

@@ -247,7 +247,7 @@ impl Model {
             for event in &kept.events {
                 assert_eq!(store.event(*event).await.unwrap().is_some(), record.is_some());
             }
-            let deliveries = deliveries_of(&store, *id).await;
+            let deliveries = deliveries_of(store, *id).await;
             assert_eq!(deliveries.len(), if record.is_some() { kept.deliveries.len() } else { 0 });
         }
         for id in gone {
@@ -314,7 +314,7 @@ async fn fill(store: &Store, count: usize, bytes: usize) {
             async move { store.accept(accept).await.unwrap().owed[0].id }
         });
         let settlements = together(accepts).await.into_iter().map(delivered).collect();
-        settle_all(&store, settlements).await;
+        settle_all(store, settlements).await;
     }
 }
 

@@ -6,7 +6,7 @@ use crate::house::{House, SECOND, assert_in_order};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_conversation_that_is_blocked_for_ever_keeps_no_other_from_being_delivered() {
-    const FOLLOWERS: usize = 6_000;
+    const FOLLOWERS: usize = 3_000;
     let house = House::new();
     house.script.answer("blocked-0", 500);
     let blocked = (0..FOLLOWERS).map(|number| (format!("blocked-{number}"), "blocked".to_owned()));

@@ -36,7 +36,8 @@ async fn receivers_that_hang_take_no_attempts_from_others_and_all_together_are_b
     }
     house.until_owed(0).await;
     let most = hung.most_under_way.load(Ordering::SeqCst);
-    assert!(most <= limits::ATTEMPTS_MAX, "{most} at once, where {} wait", 30 * 60);
+    let bound = limits::ATTEMPTS_MAX + 31 * limits::ATTEMPTS_MIN;
+    assert!(most <= bound, "{most} at once, where {} wait and {bound} may go", 30 * 60);
     hung.let_go(10_000);
     house.until("the others", || hung.taken.load(Ordering::SeqCst) == 2 * 30 * 60).await;
     house.stop().await;

@@ -72,7 +72,7 @@ async fn record_is_kept(store: &Store, accepted: &Accepted) -> bool {
     for (event, _) in &accepted.events {
         assert_eq!(store.event(*event).await.unwrap().is_some(), kept);
     }
-    let deliveries = deliveries_of(&store, accepted.request).await;
+    let deliveries = deliveries_of(store, accepted.request).await;
     assert_eq!(deliveries.len(), if kept { accepted.owed.len() } else { 0 });
     for owed in accepted.owed.iter().filter(|_| !kept) {
         assert!(store.attempts(owed.id).await.unwrap().is_empty());

@@ -169,7 +169,7 @@ async fn haystack(store: &Store, count: u32, name: &str) {
         let mut accept = request(events);
         accept.deliveries = (0..500).map(|place| single("archive", place)).collect();
         let accepted = store.accept(accept).await.unwrap();
-        settle_all(&store, accepted.owed.iter().map(|owed| delivered(owed.id)).collect()).await;
+        settle_all(store, accepted.owed.iter().map(|owed| delivered(owed.id)).collect()).await;
     }
 }
 

@@ -18,9 +18,6 @@ const ROOM_MAX: usize = 1 << 20;
 
 /// The statements of accepts.
 pub(super) struct Accepting<'c> {
-    add_identity: Statement<'c>,
-    find_identity: Statement<'c>,
-    renew_identity: Statement<'c>,
     add_request: Statement<'c>,
     add_body: Statement<'c>,
     add_event: Statement<'c>,
@@ -30,12 +27,6 @@ pub(super) struct Accepting<'c> {
 impl<'c> Accepting<'c> {
     pub(super) fn new(conn: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Self {
-            add_identity: conn.prepare(
-                "INSERT INTO identity (subject, key, event) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-            )?,
-            find_identity: conn.prepare("SELECT event FROM identity WHERE subject = ?1 AND key = ?2")?,
-            renew_identity: conn
-                .prepare("UPDATE identity SET event = ?3 WHERE subject = ?1 AND key = ?2")?,
             add_request: conn.prepare(
                 "INSERT INTO request (id, source, received_at, proved_by, events, room, target, body_sha256, body_bytes, headers)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
@@ -161,26 +152,23 @@ impl Ledger<'_> {
         oldest: EventId,
         findable: bool,
     ) -> Result<Option<EventId>, Refusal> {
-        let Identity { subject, key } = identity;
-        let Accepting { add_identity, find_identity, renew_identity, .. } = &mut self.accepting;
-        if add_identity.execute(params![subject, key, event.0])? > 0 {
+        let Some(earlier) = self.recent.find(identity)? else {
+            self.recent.put(identity, event)?;
             return Ok(None);
-        }
-        let earlier = EventId(find_identity.query_row([subject, key], |row| row.get(0))?);
+        };
         let repeats = earlier >= oldest;
         if !repeats {
-            renew_identity.execute(params![subject, key, event.0])?;
+            self.recent.put(identity, event)?;
         }
         if findable {
             // Whichever of the two does not hold the identity is found by message id all the same.
-            self.make_findable(subject, if repeats { event } else { earlier })?;
+            self.make_findable(identity.subject, if repeats { event } else { earlier })?;
         }
         Ok(repeats.then_some(earlier))
     }
 
     fn make_findable(&mut self, subject: i64, event: EventId) -> Result<(), Refusal> {
-        self.accepting.add_identity.execute([subject, event.0, event.0])?;
-        Ok(())
+        Ok(self.recent.put(Identity { subject, key: event.0 }, event)?)
     }
 
     /// Writes a new delivery down and counts it.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::checkpoint::PAGE_BYTES;
+
 /// Page cache of the connection that writes: the newest rows and the upper parts of the trees. More would not
 /// hold the tree of identity keys either, and SQLite walks all of it after many a commit.
 const WRITER_CACHE_KIB: i64 = 8 * 1024;
@@ -25,6 +27,7 @@ pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
     // So that what is pruned can be given back in small steps. Only a new file takes it on; in any other, saying
     // it again would be a write, which a full disk refuses.
     if conn.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))? == 0 {
+        conn.pragma_update(None, "page_size", PAGE_BYTES)?;
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     }
     conn.pragma_update(None, "journal_mode", "WAL")?;

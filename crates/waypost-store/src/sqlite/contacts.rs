@@ -93,6 +93,9 @@ impl<'e> Identity<'e> {
     }
 }
 
+/// Our number; the person's identities, and which are phone numbers; former ones.
+type Told<'e> = (&'e str, Vec<(&'e str, bool)>, &'e [Box<str>]);
+
 /// All that an event says of the person.
 struct Person<'e> {
     number: i64,
@@ -217,7 +220,7 @@ impl<'c> Contacts<'c> {
         event: &'e NewEvent,
         names: &mut Numbers<'_>,
     ) -> rusqlite::Result<Option<Person<'e>>> {
-        let (number_text, current, former): (&str, Vec<(&str, bool)>, &[Box<str>]) = match &event.contact {
+        let told: Told<'_> = match &event.contact {
             Some(contact) if contact.is_known_somehow() => {
                 let stable = [&contact.parent, &contact.user].into_iter().flatten().map(|id| (&**id, false));
                 let phone = contact.phone.iter().map(|phone| (&**phone, true));
@@ -231,6 +234,7 @@ impl<'c> Contacts<'c> {
                 None => return Ok(None),
             },
         };
+        let (number_text, current, former) = told;
         let number = if number_text.is_empty() { 0 } else { names.of(number_text)? };
         let mut person = Person { number, number_text, current: Vec::new(), former: Vec::new() };
         for (text, phone) in current {
@@ -378,7 +382,8 @@ impl Person<'_> {
         let moved = self.former.iter().any(moves);
         let has_user_id = user_ids().next().is_some();
         for identity in self.current.iter().filter(|identity| identity.phone) {
-            if !moved && !(identity.is_bound() && has_user_id) {
+            let is_others = identity.is_bound() && has_user_id;
+            if !moved && !is_others {
                 add(&mut found, identity);
             }
         }

@@ -8,7 +8,6 @@ use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, Row, Statement, params_from_iter};
 use waypost_domain::{DeliveryId, DeliveryState, UnixMillis};
 
-use super::identity::subject_of_wamid;
 use super::listing::{Conditions, ENTRIES_MAX, PAGE_MAX, Window};
 use super::numbers::number_of_state;
 use super::reading::Reading;
@@ -21,7 +20,10 @@ const WINDOW_DELIVERIES: i64 = 2_000;
 /// Reads that one page may take.
 const WINDOWS_MAX: usize = 5;
 /// Entries of an index that are looked at for each destination, however many there are.
-const ENTRIES_PER_DESTINATION_MIN: usize = 16;
+const ENTRIES_PER_DESTINATION_MIN: usize = 8;
+/// Times that one page may ask an index while nothing of what it names is admitted: looking at one delivery after the
+/// other is dearer than reading a window.
+const ROUNDS_MAX: usize = 2;
 /// Events of a delivery that are listed.
 const EVENTS_LISTED_MAX: usize = 1_000;
 
@@ -150,7 +152,7 @@ impl Reading<'_> {
         let Some(range) = range else { return Ok(Found::default()) };
         let mut range = range;
         let mut found = Found::default();
-        for _ in 0..WINDOWS_MAX {
+        for _ in 0..ROUNDS_MAX {
             let Some(candidates) = self.candidates(filter, &states, sought.order, range)? else {
                 return self.look_everywhere(&mut look, range, sought);
             };
@@ -236,22 +238,8 @@ impl Reading<'_> {
     fn by_message(&mut self, wamid: &str, order: Order, range: Window) -> Result<Candidates, StoreError> {
         // A request's events come before its deliveries: those of the request at the lower end count as well.
         let lowest = self.request_at(range.above)?;
-        let parameters = [subject_of_wamid(wamid), lowest, range.below, ENTRIES_MAX as i64];
-        let mut cut = None;
-        let mut events = Vec::new();
-        for (column, kind) in [("event", "key < 0 AND event > ?2"), ("key", "key > max(?2, 0)")] {
-            let found = self.column(
-                &format!(
-                    "SELECT {column} FROM identity WHERE subject = ?1 AND {kind} AND {column} < ?3
-                     ORDER BY {column} {} LIMIT ?4",
-                    order.sql()
-                ),
-                parameters,
-            )?;
-            cut = order.nearer(cut, full_at(&found, ENTRIES_MAX));
-            events.extend(found);
-        }
-        order.sort(&mut events, cut);
+        let range_of_events = Window { above: lowest, below: range.below };
+        let (events, cut) = self.events_of_message(wamid, range_of_events, order)?;
 
         let mut requests = Vec::new();
         let prepared = self.conn.prepare("SELECT request FROM event WHERE id = ?1");
@@ -452,7 +440,7 @@ impl Look<'_> {
 }
 
 impl Order {
-    fn sql(self) -> &'static str {
+    pub(super) fn sql(self) -> &'static str {
         match self {
             Self::NewestFirst => "DESC",
             Self::OldestFirst => "ASC",
@@ -476,7 +464,7 @@ impl Order {
     }
 
     /// The cut that comes first.
-    fn nearer(self, one: Option<i64>, other: Option<i64>) -> Option<i64> {
+    pub(super) fn nearer(self, one: Option<i64>, other: Option<i64>) -> Option<i64> {
         match self {
             Self::NewestFirst => one.max(other),
             Self::OldestFirst => one.into_iter().chain(other).min(),
@@ -484,7 +472,7 @@ impl Order {
     }
 
     /// Sorts, each once, up to the cut.
-    fn sort(self, ids: &mut Vec<i64>, cut: Option<i64>) {
+    pub(super) fn sort(self, ids: &mut Vec<i64>, cut: Option<i64>) {
         ids.sort_unstable();
         ids.dedup();
         if self == Self::NewestFirst {
@@ -516,6 +504,6 @@ fn numbers<const N: usize>(
 }
 
 /// The last of them, if there are as many as were asked for.
-fn full_at(found: &[i64], limit: usize) -> Option<i64> {
+pub(super) fn full_at(found: &[i64], limit: usize) -> Option<i64> {
     if found.len() >= limit { found.last().copied() } else { None }
 }

@@ -17,6 +17,7 @@ use super::passes::JustSettled;
 use super::prune::Pruner;
 use super::quarantine::Quarantine;
 use super::queue::{Operation, Outcome};
+use super::recent::{Recent, RecentKeys};
 use crate::{AttemptRecord, Settled, Settlement, Turn};
 
 /// Why an operation cannot be done.
@@ -45,6 +46,7 @@ pub(super) struct Ledger<'c> {
     begin: Statement<'c>,
     commit: Statement<'c>,
     pub(super) contacts: Contacts<'c>,
+    pub(super) recent: Recent<'c>,
     pub(super) accepting: Accepting<'c>,
     pub(super) quarantine: Quarantine<'c>,
     find_delivery: Statement<'c>,
@@ -61,6 +63,7 @@ impl<'c> Ledger<'c> {
         dedupe_window: Duration,
         clock: Clock,
         just_settled: Arc<JustSettled>,
+        recent: Arc<RecentKeys>,
     ) -> rusqlite::Result<Self> {
         Ok(Self {
             names: Numbers::new(conn)?,
@@ -74,6 +77,7 @@ impl<'c> Ledger<'c> {
             acts: Acts::new(conn)?,
             skew: Skew::new(conn)?,
             contacts: Contacts::new(conn)?,
+            recent: Recent::new(conn, recent)?,
             accepting: Accepting::new(conn)?,
             quarantine: Quarantine::new(conn)?,
             begin: conn.prepare("BEGIN IMMEDIATE")?,
@@ -108,7 +112,9 @@ impl<'c> Ledger<'c> {
         if let Some(last) = self.reserved.take() {
             self.pruner.remember(last)?;
         }
+        self.recent.move_slice()?;
         self.commit.execute([])?;
+        self.recent.committed();
         self.names.committed();
         if !self.settled.is_empty() {
             self.just_settled.add(self.settled.drain(..));
@@ -121,6 +127,7 @@ impl<'c> Ledger<'c> {
         self.names.undone();
         self.tally.changes.clear();
         self.contacts.forget();
+        self.recent.undone();
         self.reserved = None;
         self.settled.clear();
         self.skew.undone();
@@ -162,6 +169,10 @@ impl<'c> Ledger<'c> {
             }
             Operation::EntryDelete(kind, name) => {
                 Ok(Outcome::Deleted(self.delete_entry.execute([kind.as_str(), name])? > 0))
+            }
+            Operation::MoveKeys => {
+                self.recent.move_on();
+                Ok(Outcome::Done)
             }
             Operation::Probe => {
                 self.probe.execute([])?;

@@ -9,6 +9,7 @@ use rusqlite::{Statement, params_from_iter};
 use waypost_domain::{DeliveryState, EventId, UnixMillis};
 
 use super::contacts;
+use super::deliveries::{Order, full_at};
 use super::identity::subject_of_wamid;
 use super::numbers::number_of_state;
 use super::reading::{EVENT_COLUMNS, Reading};
@@ -122,23 +123,36 @@ impl Reading<'_> {
     }
 
     fn by_wamid(&mut self, wamid: &str, range: Window) -> Result<(Search, Option<i64>), StoreError> {
-        let parameters = [subject_of_wamid(wamid), range.above, range.below, ENTRIES_MAX as i64];
-        let hashed = self.column(
-            "SELECT event FROM identity WHERE subject = ?1 AND key < 0 AND event > ?2 AND event < ?3
-             ORDER BY event DESC LIMIT ?4",
-            parameters,
-        )?;
-        let mut found = self.column(
-            "SELECT key FROM identity WHERE subject = ?1 AND key > max(?2, 0) AND key < ?3
-             ORDER BY key DESC LIMIT ?4",
-            parameters,
-        )?;
-        let cut = [&hashed, &found].into_iter().filter(|ids| ids.len() >= ENTRIES_MAX);
-        let cut = cut.filter_map(|ids| ids.last()).max().copied();
-        found.extend(hashed);
-        found.retain(|id| cut.is_none_or(|cut| *id >= cut));
-        found.sort_unstable_by(|a, b| b.cmp(a));
+        let (found, cut) = self.events_of_message(wamid, range, Order::NewestFirst)?;
         Ok((Search::Events(found.into_iter()), cut))
+    }
+
+    /// The events that bear a message id, in order, up to the cut, if there may be more.
+    pub(super) fn events_of_message(
+        &mut self,
+        wamid: &str,
+        range: Window,
+        order: Order,
+    ) -> Result<(Vec<i64>, Option<i64>), StoreError> {
+        let subject = subject_of_wamid(wamid);
+        let mut events = self.recent.events_of(subject);
+        events.retain(|event| *event > range.above && *event < range.below);
+        let parameters = [subject, range.above, range.below, ENTRIES_MAX as i64];
+        let mut cut = None;
+        for (column, kind) in [("event", "key < 0 AND event > ?2"), ("key", "key > max(?2, 0)")] {
+            let found = self.column(
+                &format!(
+                    "SELECT {column} FROM identity WHERE subject = ?1 AND {kind} AND {column} < ?3
+                     ORDER BY {column} {} LIMIT ?4",
+                    order.sql()
+                ),
+                parameters,
+            )?;
+            cut = order.nearer(cut, full_at(&found, ENTRIES_MAX));
+            events.extend(found);
+        }
+        order.sort(&mut events, cut);
+        Ok((events, cut))
     }
 
     /// The events that dead deliveries carry: one each, or all of a request.

@@ -33,6 +33,7 @@ mod quarantine;
 mod queue;
 mod readers;
 mod reading;
+mod recent;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -55,6 +56,7 @@ use self::passes::{JustSettled, Passes};
 use self::queue::{MARKS_MAX, Operation, Outcome, Queue, Waiting};
 use self::readers::Readers;
 use self::reading::Reading;
+use self::recent::RecentKeys;
 use self::writer::Writer;
 use crate::{
     Accept, Accepted, ActKind, ActPage, ActRecord, AttemptRecord, Covers, DeliveryDetail, DeliveryFilter,
@@ -81,6 +83,7 @@ struct House {
     places: Arc<Semaphore>,
     checkpointer_shut: Arc<AtomicBool>,
     just_settled: Arc<JustSettled>,
+    recent: Arc<RecentKeys>,
     /// Held while pruning: one call at a time.
     passes: tokio::sync::Mutex<Passes>,
     keys_kept_min: Duration,
@@ -111,12 +114,14 @@ impl SqliteStore {
         let queue = Arc::new(Queue::new(options.queue_max, options.queue_bytes_max));
         let gauges = Arc::new(Gauges::default());
         let just_settled = Arc::new(JustSettled::default());
+        let recent = Arc::new(RecentKeys::default());
+        recent.read_back(&conn).map_err(failed)?;
         let budget = Budget { bytes_max: options.bytes_max, free_bytes_min: options.free_bytes_min };
         gauges.over_budget_is(budget.is_exceeded(&conn, &path).map_err(failed)?);
         let checkpointer_shut = Arc::new(AtomicBool::new(false));
         let file = Arc::new(DatabaseFile::open(&path).map_err(|error| directory::failed(&path, &error))?);
         let spawn_failed = |error: std::io::Error| directory::failed(&path, &error);
-        let readers = Readers::start(&path, options.readers).map_err(spawn_failed)?;
+        let readers = Readers::start(&path, options.readers, &recent).map_err(spawn_failed)?;
         let checkpointer = Checkpointer {
             path: path.clone(),
             file: Arc::clone(&file),
@@ -132,6 +137,7 @@ impl SqliteStore {
             dedupe_window: options.dedupe_window,
             sequence: Sequence::after(last),
             just_settled: Arc::clone(&just_settled),
+            recent: Arc::clone(&recent),
         };
         let writer = spawn("store-write", move || writer.run(conn)).map_err(spawn_failed)?;
         let checkpointer = spawn("store-fold", move || checkpointer.run()).map_err(spawn_failed)?;
@@ -143,6 +149,7 @@ impl SqliteStore {
             places: Arc::new(Semaphore::new(WRITER_QUEUE_MAX)),
             checkpointer_shut,
             just_settled,
+            recent,
             passes: tokio::sync::Mutex::default(),
             keys_kept_min: options.dedupe_window,
             threads: Mutex::new(Some(threads)),
@@ -194,9 +201,14 @@ impl SqliteStore {
 
     pub(crate) async fn prune(&self, prune: Prune) -> Result<Pruned, StoreError> {
         let mut passes = self.0.passes.lock().await;
+        let keys_to_come = self.0.recent.are_old(prune.now);
+        if keys_to_come {
+            self.write(Operation::MoveKeys).await?;
+        }
         let pass = passes.pass(prune.now);
         let just_settled = self.0.just_settled.take(&prune.retention);
-        let keys_kept = prune.retention.keys.max(self.0.keys_kept_min);
+        // Keys are looked through once all that are of age are where they are looked for.
+        let keys_kept = (!keys_to_come).then_some(prune.retention.keys.max(self.0.keys_kept_min));
         let found = self.read(move |reading| reading.prunable(&prune, pass, just_settled, keys_kept)).await?;
         let (next, pruning) = (found.next, found.pruning);
         let mut pruned =

@@ -148,7 +148,7 @@ impl Reading<'_> {
         prune: &Prune,
         pass: Pass,
         just_settled: Vec<i64>,
-        keys_kept: Duration,
+        keys_kept: Option<Duration>,
     ) -> Result<Found, StoreError> {
         let found = Look::new(self.conn, prune).and_then(|look| look.over(pass, just_settled, keys_kept));
         self.fault(found)
@@ -187,7 +187,7 @@ impl<'c> Look<'c> {
         mut self,
         mut pass: Pass,
         just_settled: Vec<i64>,
-        keys_kept: Duration,
+        keys_kept: Option<Duration>,
     ) -> rusqlite::Result<Found> {
         let (now, retention) = (self.now, self.retention);
         let mut just_settled = just_settled.into_iter();
@@ -213,7 +213,11 @@ impl<'c> Look<'c> {
             record(found, request, false)
         })?;
         // The rest follows what it belongs to, which must be gone first.
-        while requests_ended && pass.rest != Rest::Ended && !self.is_used_up() {
+        while requests_ended
+            && pass.rest != Rest::Ended
+            && !self.is_used_up()
+            && let Some(keys_kept) = keys_kept
+        {
             pass.rest = self.rest(pass.rest, keys_kept)?;
         }
         let ended = requests_ended && pass.rest == Rest::Ended && self.steps.len() == not_walked;

@@ -32,6 +32,8 @@ pub(super) enum Operation {
     DiscardQuarantined(DiscardQuarantined),
     EntryPut(EntryRecord),
     EntryDelete(EntryKind, String),
+    /// Has identity keys put where pruning finds them.
+    MoveKeys,
     Probe,
 }
 

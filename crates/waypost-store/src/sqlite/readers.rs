@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::connection;
 use super::fault::store_error;
 use super::reading::Reading;
+use super::recent::RecentKeys;
 use crate::StoreError;
 
 /// Reads that may wait for a thread; further callers wait for a place.
@@ -39,7 +40,7 @@ struct Line {
 }
 
 impl Readers {
-    pub(super) fn start(path: &Path, count: usize) -> std::io::Result<Self> {
+    pub(super) fn start(path: &Path, count: usize, recent: &Arc<RecentKeys>) -> std::io::Result<Self> {
         let jobs = Arc::new(Jobs::default());
         let readers = Self {
             jobs: Arc::clone(&jobs),
@@ -47,9 +48,9 @@ impl Readers {
             threads: Mutex::default(),
         };
         for _ in 0..count.max(1) {
-            let (jobs, path) = (Arc::clone(&jobs), path.to_owned());
+            let (jobs, path, recent) = (Arc::clone(&jobs), path.to_owned(), Arc::clone(recent));
             let thread = std::thread::Builder::new().name("store-read".into());
-            let thread = thread.spawn(move || read(&jobs, &path))?;
+            let thread = thread.spawn(move || read(&jobs, &path, &recent))?;
             readers.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(readers)
@@ -114,12 +115,12 @@ impl Jobs {
 }
 
 /// A thread's life: a connection, and a new one after each failure that may lie with it.
-fn read(jobs: &Jobs, path: &Path) {
+fn read(jobs: &Jobs, path: &Path, recent: &Arc<RecentKeys>) {
     loop {
         let opened = connection::reader(path);
         let reading = opened.as_ref().map_err(|error| store_error(error, path));
         let reading = reading.and_then(|conn: &Connection| {
-            Reading::new(conn, path).map_err(|error| store_error(&error, path))
+            Reading::new(conn, path, Arc::clone(recent)).map_err(|error| store_error(&error, path))
         });
         match reading {
             Ok(mut reading) => loop {

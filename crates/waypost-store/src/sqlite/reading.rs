@@ -15,6 +15,7 @@ use super::budget;
 use super::fault::{is_the_disks, store_error};
 use super::names::Texts;
 use super::numbers::state_of_number;
+use super::recent::RecentKeys;
 use crate::{
     AttemptRecord, DeliveryRecord, DuePage, EntryKind, EntryRecord, EventRecord, NewEvent, OwedDelivery,
     OwedPage, RequestBody, RequestRecord, StoreError, StoreStats, Turn,
@@ -38,6 +39,7 @@ pub(super) const EVENT_COLUMNS: &str =
 pub(super) struct Reading<'c> {
     pub(super) conn: &'c Connection,
     path: PathBuf,
+    pub(super) recent: Arc<RecentKeys>,
     texts: Texts<'c>,
     request_body: Statement<'c>,
     owed: Statement<'c>,
@@ -51,10 +53,11 @@ pub(super) struct Reading<'c> {
 }
 
 impl<'c> Reading<'c> {
-    pub(super) fn new(conn: &'c Connection, path: &Path) -> rusqlite::Result<Self> {
+    pub(super) fn new(conn: &'c Connection, path: &Path, recent: Arc<RecentKeys>) -> rusqlite::Result<Self> {
         Ok(Self {
             conn,
             path: path.to_owned(),
+            recent,
             texts: Texts::new(conn)?,
             request_body: conn.prepare(
                 "SELECT r.target, r.headers, b.bytes, r.source FROM request r JOIN body b ON b.request = r.id WHERE r.id = ?1",

@@ -19,6 +19,7 @@ use super::ledger::{Ledger, Refusal};
 use super::numbers::Sequence;
 use super::passes::JustSettled;
 use super::queue::{Outcome, Queue, Waiting};
+use super::recent::RecentKeys;
 use crate::StoreError;
 
 /// After so many operations of a group had to be left out, the rest are written one by one.
@@ -34,6 +35,7 @@ pub(super) struct Writer {
     pub(super) dedupe_window: Duration,
     pub(super) sequence: Sequence,
     pub(super) just_settled: Arc<JustSettled>,
+    pub(super) recent: Arc<RecentKeys>,
 }
 
 /// Why a connection is done with.
@@ -77,8 +79,10 @@ impl Writer {
             Ok(())
         };
         let hooked = conn.wal_hook(Some(hook));
-        let ledger =
-            || Ledger::new(conn, self.dedupe_window, self.clock.clone(), Arc::clone(&self.just_settled));
+        let ledger = || {
+            let (clock, just_settled) = (self.clock.clone(), Arc::clone(&self.just_settled));
+            Ledger::new(conn, self.dedupe_window, clock, just_settled, Arc::clone(&self.recent))
+        };
         let mut ledger = match hooked.and_then(|()| ledger()) {
             Ok(ledger) => ledger,
             Err(error) => return Ended::Unusable(store_error(&error, &self.path)),

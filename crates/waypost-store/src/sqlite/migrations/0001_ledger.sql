@@ -86,6 +86,14 @@ CREATE TABLE identity (
     PRIMARY KEY (subject, key)
 ) STRICT, WITHOUT ROWID;
 
+-- Those that came last, in order of arrival: what is here counts before what is there.
+CREATE TABLE fresh_identity (
+    id      INTEGER PRIMARY KEY,
+    subject INTEGER NOT NULL,
+    key     INTEGER NOT NULL,
+    event   INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE delivery (
     id          INTEGER PRIMARY KEY,
     request     INTEGER NOT NULL,
