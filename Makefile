@@ -4,7 +4,7 @@
 ARGS ?=
 BENCH ?= --short
 
-.PHONY: run demo test lint bench packages
+.PHONY: run demo test lint bench deb test-deb packages
 
 # The gateway, built for release: make run ARGS='--allow chatwoot.example.com'
 run: packages
@@ -19,11 +19,25 @@ test: packages
 lint: packages
 	./scripts/lint
 
-# Beside nginx and the floor, in one run: make bench, or make bench BENCH= for the full one.
+# Beside its peers and the floor, in one run: make bench, or make bench BENCH= for the full one (bench/README.md).
 bench: packages
-	./scripts/packages nginx-light
+	./scripts/packages --unstarted nginx-light haproxy caddy redis-server
+	@command -v npm >/dev/null || ./scripts/packages nodejs npm
+	@test bench/peers/node/node_modules/.package-lock.json -nt bench/peers/node/package-lock.json || \
+		npm ci --prefix bench/peers/node --ignore-scripts --no-audit --no-fund || \
+		echo 'the peers on Node could not be installed and are left out' >&2
 	cargo build --release -p waypost -p waypost-bench
 	target/release/waypost-bench $(BENCH)
+
+# The Debian package; its path is said last.
+deb: packages
+	./scripts/packages binutils xz-utils
+	./scripts/deb
+
+# Installs, starts, upgrades, removes and purges it. Not a part of `make test`: it needs root, and a kernel with overlayfs.
+test-deb: packages
+	./scripts/packages binutils xz-utils iproute2 adduser init-system-helpers
+	./scripts/test-deb
 
 packages:
 	@./scripts/packages gcc libc6-dev ca-certificates

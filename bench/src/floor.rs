@@ -21,10 +21,10 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::webhook;
+use crate::{listening, webhook};
 
 /// How a floor is set up.
 #[derive(Clone, Debug)]
@@ -44,15 +44,15 @@ const QUEUE_MAX: usize = 4_096;
 /// Bodies that one sync takes along.
 const GROUP_MAX: usize = 512;
 
-/// Serves until the process ends. Tells `listening` its address once it accepts.
-pub(crate) fn serve(setup: &Setup, listening: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
+/// Serves until the process ends. Tells its address once it accepts.
+pub(crate) fn serve(setup: &Setup, tell: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let log = setup.log.as_deref().map(Log::open).transpose()?;
     let key = hmac::Key::new(hmac::HMAC_SHA256, setup.secret.as_bytes());
     let floor = Arc::new(Floor { key, log });
     runtime.block_on(async {
-        let listener = TcpListener::bind(setup.listen).await.context("binding the floor")?;
-        listening(listener.local_addr()?);
+        let listener = listening::bind(setup.listen).context("binding the floor")?;
+        tell(listener.local_addr()?);
         loop {
             let (socket, _) = listener.accept().await.context("accepting")?;
             tokio::spawn(connection(socket, Arc::clone(&floor)));

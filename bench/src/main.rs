@@ -6,6 +6,7 @@ mod floor;
 mod histogram;
 mod ids;
 mod interrupt;
+mod listening;
 mod machine;
 mod names;
 mod peers;

@@ -216,6 +216,7 @@ impl<'a> Sender<'a> {
     }
 
     fn run(&mut self, at: &mut impl FnMut(Moment)) -> anyhow::Result<()> {
+        self.connect_ahead();
         let start_ns = now_ns();
         self.begin_ns = start_ns + nanos(self.plan.warmup);
         self.end_ns = self.begin_ns + nanos(self.plan.measure);
@@ -246,6 +247,31 @@ impl<'a> Sender<'a> {
             }
         }
         self.outcome.broken += self.outstanding as u64;
+        Ok(())
+    }
+
+    /// Opens connections that will be kept before the clock starts, so that no webhook waits for another's connection.
+    /// One that fails is opened again, and its failure told, when it is needed.
+    fn connect_ahead(&mut self) {
+        if self.plan.reconnect {
+            return;
+        }
+        for index in 0..self.slots.len() {
+            let _ = self.connect(index);
+        }
+    }
+
+    /// Opens the connection of a slot, if it has none.
+    fn connect(&mut self, index: usize) -> io::Result<()> {
+        let slot = &mut self.slots[index];
+        if slot.connection.is_some() {
+            return Ok(());
+        }
+        let tls = self.tls.as_ref().map(|(config, name)| (config, name));
+        let opened = Connection::open(self.plan.target.address, tls)?;
+        epoll::add(&self.epoll, &opened, EventData::new_u64(index as u64), EventFlags::IN)?;
+        slot.connection = Some(opened);
+        slot.watches_write = false;
         Ok(())
     }
 
@@ -298,28 +324,21 @@ impl<'a> Sender<'a> {
         self.id_next += 1;
         self.outcome.sent += 1;
         self.outstanding += 1;
-        let slot = &mut self.slots[index];
-        slot.request = Some(request);
-        let sent = (|| {
-            let connection = match &mut slot.connection {
-                Some(connection) => connection,
-                none => {
-                    let tls = self.tls.as_ref().map(|(config, name)| (config, name));
-                    let opened = none.insert(Connection::open(self.plan.target.address, tls)?);
-                    let data = EventData::new_u64(index as u64);
-                    epoll::add(&self.epoll, &*opened, data, EventFlags::IN)?;
-                    slot.watches_write = false;
-                    opened
-                }
-            };
-            // In an open loop a webhook carries when it was due, so that arrival, too, is measured
-            // from there.
-            connection.send(self.template.fill(request.id, due_ns))
-        })();
+        self.slots[index].request = Some(request);
+        let sent = self.connect(index).and_then(|()| self.send(index, request));
         match sent {
             Ok(()) => self.watch(index),
             Err(error) => self.broke(index, &error),
         }
+    }
+
+    fn send(&mut self, index: usize, request: Request) -> io::Result<()> {
+        let Some(connection) = &mut self.slots[index].connection else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        // In an open loop a webhook carries when it was due, so that arrival, too, is measured
+        // from there.
+        connection.send(self.template.fill(request.id, request.due_ns))
     }
 
     /// A socket is ready.

@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::histogram::Histogram;
 use crate::ids::IdSet;
 use crate::stopwatch::now_ns;
-use crate::webhook;
+use crate::{listening, webhook};
 
 /// What a sink knows of the webhooks that arrived since its book was opened.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +72,7 @@ impl Sink {
     /// Listens on an address.
     pub(crate) fn start_at(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = runtime.block_on(TcpListener::bind(address)).context("binding the sink")?;
+        let listener = runtime.block_on(async { listening::bind(address) }).context("binding the sink")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
         let (end, ended) = oneshot::channel();

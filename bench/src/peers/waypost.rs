@@ -161,7 +161,7 @@ fn sources(count: NonZeroU32, receiver: SocketAddr) -> String {
     let one = |source| {
         format!(
             "\n[[source]]\nname = \"{name}\"\ntoken = \"{token}\"\nverify_token = \"bench\"\n\
-             app_secrets = [\"{secret}\"]\n\n[[route]]\nsource = \"{name}\"\nto = [\"bench\"]\n",
+             app_secrets = [\"{secret}\"]\n\n[[route]]\nsource = \"{name}\"\nmatch = \"all\"\nto = [\"bench\"]\n",
             name = of_source("s", source),
             token = of_source(SOURCE_PATH.trim_start_matches("/w/"), source),
             secret = of_source(SECRET, source),

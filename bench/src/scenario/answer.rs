@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use anyhow::ensure;
+
 use super::{Budget, Load, plan};
 use crate::machine::{self, Processor};
 use crate::peers::Running;
@@ -18,6 +20,7 @@ pub(super) fn measure(running: &Running, load: Load, budget: &Budget) -> anyhow:
     let mut readings = Readings::new(running);
     let outcome = sender::run(&plan, sender::new_id_base(), |moment| readings.take(moment))?;
     readings.weigh();
+    ensure!(outcome.completed > 0, "nothing was acknowledged in time: {:?}", outcome.refused);
     Ok(readings.sample(&outcome))
 }
 
