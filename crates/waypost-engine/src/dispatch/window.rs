@@ -30,7 +30,7 @@ use super::lanes::{Entrant, LaneScheduler, Moment};
 /// What a lane may take of the places that are free: one in so many.
 const SHARE: usize = 8;
 /// Deliveries read at once, at most and at least.
-const PAGE: usize = 512;
+const PAGE: usize = 256;
 const PAGE_MIN: usize = 32;
 /// Gaps that take as much memory as a delivery.
 const GAPS_PER_PLACE: usize = 4;
