@@ -13,12 +13,18 @@ pub struct EdgeCounters {
     pub refused_total: AtomicU64,
     /// Connections closed at once because too many were open from their address.
     pub refused_address: AtomicU64,
+    /// Connections of named peers that did not say properly on whose behalf they come.
+    pub proxy_refused: AtomicU64,
     /// Times the system refused to accept a connection.
     pub accept_errors: AtomicU64,
     /// TLS handshakes under way now.
     pub handshakes_open: AtomicU64,
     /// TLS handshakes that failed.
     pub handshakes_failed: AtomicU64,
+    /// TLS handshakes that named nobody of ours, nobody, or somebody whose certificate has not come yet.
+    pub names_refused: AtomicU64,
+    /// TLS handshakes in which a certificate authority was shown a proof.
+    pub proofs_shown: AtomicU64,
     /// TLS handshakes that took too long.
     pub handshakes_timed_out: AtomicU64,
     /// Connections closed because a request's head did not come in time.

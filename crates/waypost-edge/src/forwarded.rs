@@ -72,7 +72,8 @@ fn travels(name: &HeaderName) -> bool {
         b'p' => text.starts_with("proxy-"),
         b't' => *name == header::TE || *name == header::TRAILER || *name == header::TRANSFER_ENCODING,
         b'u' => *name == header::UPGRADE,
-        b'w' => text.starts_with("waypost-"),
+        // What this gateway says of deliveries, in its own lines and in those of Standard Webhooks.
+        b'w' => text.starts_with("waypost-") || text.starts_with("webhook-"),
         b'x' => text.starts_with("x-forwarded-") || text == "x-real-ip" || text == "x-http-method-override",
         _ => false,
     };
@@ -166,6 +167,8 @@ mod tests {
             ("x-http-method-override", "DELETE"),
             ("x_forwarded_for", "6.6.6.6"),
             ("waypost-event-id", "forged"),
+            ("webhook-id", "forged"),
+            ("webhook-signature", "v1,forged"),
             ("content-type", "application/json"),
             ("x-hub-signature-256", "sha256=bb"),
             ("x-dup", "2"),

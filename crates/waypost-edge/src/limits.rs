@@ -8,6 +8,8 @@ pub const BACKLOG: u32 = 4_096;
 pub const HANDSHAKES_MAX: usize = 1_024;
 /// TLS handshakes under way at once from one address; the others wait their turn within their time.
 pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 128;
+/// Handshakes that reckon at once: a few, since each keeps a processor busy.
+pub const HANDSHAKE_STEPS_MAX: usize = 4;
 /// How long a connection may go without any step forward while a request or its answer is under way. Longer than
 /// any deadline within which an answer may come.
 pub const STALL_TIME_MAX: Duration = Duration::from_secs(120);
@@ -31,3 +33,14 @@ pub const PING_TIME_MAX: Duration = Duration::from_secs(10);
 pub const SESSIONS_MAX: usize = 4_096;
 /// Largest certificate or key file.
 pub const PEM_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Largest file of networks, and most networks in it. Meta announces some thousands.
+pub const PREFIX_FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Most networks in one file.
+pub const PREFIXES_MAX: usize = 100_000;
+/// How long a named peer may take to say on whose behalf it connects.
+pub const PROXY_TIME_MAX: Duration = Duration::from_secs(5);
+/// Most that a header of the PROXY protocol's second version may carry besides addresses.
+pub const PROXY_BYTES_MAX: usize = 4 * 1024;
+/// How long connections without a request are kept at a soft stop: a request that is on its way when the stop begins is
+/// still answered, with the word that the connection ends.
+pub const FAREWELL_TIME: Duration = Duration::from_secs(1);

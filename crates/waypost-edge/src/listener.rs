@@ -1,10 +1,12 @@
 //! The doors: bound early, served late, closed gracefully.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::header::HeaderValue;
@@ -12,6 +14,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,18 +23,34 @@ use waypost_domain::limits::{
     HEADERS_MAX, IDLE_TIME_MAX, STREAMS_PER_CONNECTION_MAX,
 };
 
+use crate::client_certificates::ClientProof;
 use crate::connection::serve_connection;
 use crate::counters::{EdgeCounters, count};
 use crate::limits::{
     ACCEPT_PAUSE, BACKLOG, ERROR_STREAMS_MAX, PING_INTERVAL, PING_TIME_MAX, RESET_STREAMS_MAX, STALL_TIME_MAX,
 };
+use crate::prefixes::Prefixes;
 use crate::quota::{Full, Quota};
 use crate::reply::Body;
 use crate::tls::ServerTls;
 
 /// A bound address. Connections wait in the kernel until it is served.
 #[derive(Debug)]
-pub struct Listener(TcpListener);
+pub struct Listener {
+    socket: TcpListener,
+    /// Whose word is taken about on whose behalf they connect.
+    proxies: Prefixes,
+}
+
+/// An address that cannot be listened at.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
 
 impl Listener {
     /// Binds an address. An IPv6 address takes IPv4 connections too where the system is set so.
@@ -40,10 +59,56 @@ impl Listener {
     ///
     /// When the address is taken, not this machine's, or needs a privilege.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        Self::open(address, false)
+    }
+
+    /// Binds addresses that belong together. `[::]:PORT` takes IPv4 connections too, unless an IPv4 address with the same
+    /// port is among them: then it takes IPv6 only, so that both can be bound.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::bind`], with the address.
+    pub fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<Self>, BindError> {
+        let bind = |address: &SocketAddr| {
+            Self::open(*address, address.is_ipv6() && Self::meets_ipv4(*address, addresses))
+                .map_err(|source| BindError { address: *address, source })
+        };
+        addresses.iter().map(bind).collect()
+    }
+
+    fn meets_ipv4(address: SocketAddr, addresses: &[SocketAddr]) -> bool {
+        address.port() != 0 && addresses.iter().any(|other| other.is_ipv4() && other.port() == address.port())
+    }
+
+    fn open(address: SocketAddr, ipv6_only: bool) -> io::Result<Self> {
         let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
         socket.set_reuseaddr(true)?;
+        if ipv6_only {
+            sockopt::set_ipv6_v6only(&socket, true)?;
+        }
         socket.bind(address)?;
-        Ok(Self(socket.listen(BACKLOG)?))
+        Ok(Self { socket: socket.listen(BACKLOG)?, proxies: Prefixes::default() })
+    }
+
+    pub(crate) fn inherited(socket: std::net::TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket: TcpListener::from_std(socket)?, proxies: Prefixes::default() })
+    }
+
+    /// The same socket once more: it listens until both are gone.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no more descriptors.
+    pub fn duplicate(&self) -> io::Result<Self> {
+        let socket = std::net::TcpListener::from(self.socket.as_fd().try_clone_to_owned()?);
+        Ok(Self { proxies: self.proxies.clone(), ..Self::inherited(socket)? })
+    }
+
+    /// The same, where peers in these networks say on whose behalf they connect, by the PROXY protocol. They must; others
+    /// must not.
+    pub fn behind(self, proxies: Prefixes) -> Self {
+        Self { proxies, ..self }
     }
 
     /// The address, with the port that was given out where 0 was asked for.
@@ -52,7 +117,13 @@ impl Listener {
     ///
     /// When the system does not say.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.socket.local_addr()
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
@@ -102,6 +173,8 @@ pub struct ConnectionInfo {
     pub peer: SocketAddr,
     /// Whether it came over TLS.
     pub tls: bool,
+    /// What its client certificate proves, where one is asked for.
+    pub client: ClientProof,
     address: HeaderValue,
 }
 
@@ -111,7 +184,12 @@ impl ConnectionInfo {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let text = peer.ip().to_string();
         let address = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { peer, tls, address }
+        Self { peer, tls, client: ClientProof::NotAsked, address }
+    }
+
+    /// The same with this proof.
+    pub fn proved(self, client: ClientProof) -> Self {
+        Self { client, ..self }
     }
 
     /// The caller's address.
@@ -164,14 +242,15 @@ impl Edge {
     }
 
     /// Serves a listener until it is told to stop and every connection has ended. After `stop.soft` no connection is
-    /// accepted, idle ones are closed, and the others are closed when their requests are answered; after `stop.hard`
-    /// all are cut.
+    /// accepted but those that wait already; those without a request are closed within [`crate::limits::FAREWELL_TIME`], the others
+    /// when their requests are answered; after `stop.hard` all are cut.
     pub async fn serve<S, F>(&self, listener: Listener, tls: Option<ServerTls>, service: S, stop: Stop)
     where
         S: Fn(Request<Incoming>, ConnectionInfo) -> F + Clone + Send + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let door = Arc::new(Door { edge: self.0.clone(), tls, stopping: Stopping::default() });
+        let Listener { socket, proxies } = listener;
+        let door = Arc::new(Door { edge: self.0.clone(), tls, proxies, stopping: Stopping::default() });
         let connections = TaskTracker::new();
         let mut pause = ACCEPT_PAUSE.0;
         loop {
@@ -179,7 +258,7 @@ impl Edge {
                 biased;
                 () = stop.soft.cancelled() => break,
                 () = stop.hard.cancelled() => break,
-                accepted = listener.0.accept() => accepted,
+                accepted = socket.accept() => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => {
@@ -199,7 +278,12 @@ impl Edge {
                 }
             }
         }
-        drop(listener);
+        // What waits to be accepted would be reset with the socket: it is served as far as it goes.
+        for _ in 0..BACKLOG {
+            let Some(Ok((stream, peer))) = waiting(&socket).await else { break };
+            door.admit(stream, peer, &service, &connections);
+        }
+        drop(socket);
         connections.close();
         door.stopping.flag(&door.stopping.soft);
         tokio::select! {
@@ -216,6 +300,7 @@ impl Edge {
 pub(crate) struct Door {
     pub(crate) edge: Arc<EdgeParts>,
     pub(crate) tls: Option<ServerTls>,
+    pub(crate) proxies: Prefixes,
     pub(crate) stopping: Stopping,
 }
 
@@ -230,7 +315,14 @@ impl Door {
         S: Fn(Request<Incoming>, ConnectionInfo) -> F + Clone + Send + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        match self.edge.quota.seat(peer.ip()) {
+        // Whose connection a proxy's is turns out later.
+        let seat = self.edge.quota.seat().and_then(|mut seat| {
+            if !self.proxies.contains(peer.ip()) {
+                seat.count_for(peer.ip())?;
+            }
+            Ok(seat)
+        });
+        match seat {
             Ok(seat) => {
                 connections.spawn(serve_connection(self.clone(), stream, peer, seat, service.clone()));
             }
@@ -243,7 +335,7 @@ impl Door {
 /// The end, as connections hear of it: a flag that costs nothing to read, raised before the token wakes them.
 #[derive(Default)]
 pub(crate) struct Stopping {
-    flagged: AtomicBool,
+    pub(crate) flagged: Arc<AtomicBool>,
     pub(crate) soft: CancellationToken,
     pub(crate) hard: CancellationToken,
 }
@@ -257,6 +349,15 @@ impl Stopping {
     pub(crate) fn is_flagged(&self) -> bool {
         self.flagged.load(Ordering::Relaxed)
     }
+}
+
+/// The next connection that waits, if one does.
+async fn waiting(socket: &TcpListener) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    poll_fn(|cx| match socket.poll_accept(cx) {
+        Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// The errors of `accept` that say something about one connection, not about the listener (`accept(2)`).

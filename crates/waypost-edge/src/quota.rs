@@ -46,13 +46,20 @@ impl Quota {
         }
     }
 
-    /// A seat for a connection from this address, given back when dropped.
-    pub(crate) fn seat(self: &Arc<Self>, peer: IpAddr) -> Result<Seat, Full> {
-        let address = neighbourhood(peer);
+    /// A seat for a connection, given back when dropped. It counts for nobody until [`Seat::count_for`].
+    pub(crate) fn seat(self: &Arc<Self>) -> Result<Seat, Full> {
         let mut taken = self.taken();
         if taken.seats >= self.seats_max {
             return Err(Full::House);
         }
+        taken.seats += 1;
+        Ok(Seat { quota: self.clone(), neighbour: None })
+    }
+
+    /// A neighbourhood's part of a seat.
+    fn neighbour(&self, peer: IpAddr) -> Result<Neighbour, Full> {
+        let address = neighbourhood(peer);
+        let mut taken = self.taken();
         let entry = taken.addresses.entry(address).or_insert_with(|| Address {
             seats: 0,
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_PER_ADDRESS_MAX)),
@@ -61,9 +68,7 @@ impl Quota {
             return Err(Full::Address);
         }
         entry.seats += 1;
-        let handshakes = entry.handshakes.clone();
-        taken.seats += 1;
-        Ok(Seat { quota: self.clone(), address, handshakes })
+        Ok(Neighbour { address, handshakes: entry.handshakes.clone() })
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -74,17 +79,31 @@ impl Quota {
 /// One connection's place.
 pub(crate) struct Seat {
     quota: Arc<Quota>,
+    neighbour: Option<Neighbour>,
+}
+
+struct Neighbour {
     address: IpAddr,
     handshakes: Arc<Semaphore>,
 }
 
 impl Seat {
+    /// The connection is this address's.
+    pub(crate) fn count_for(&mut self, peer: IpAddr) -> Result<(), Full> {
+        let neighbour = self.quota.neighbour(peer)?;
+        self.neighbour = Some(neighbour);
+        Ok(())
+    }
+
     /// Waits for the turn to shake hands: first among the connections of the same address, so that an address that
     /// stalls many handshakes stands in its own way only.
     pub(crate) async fn handshake(
         &self,
-    ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), AcquireError> {
-        let among_neighbours = self.handshakes.clone().acquire_owned().await?;
+    ) -> Result<(Option<OwnedSemaphorePermit>, OwnedSemaphorePermit), AcquireError> {
+        let among_neighbours = match &self.neighbour {
+            Some(neighbour) => Some(neighbour.handshakes.clone().acquire_owned().await?),
+            None => None,
+        };
         let among_all = self.quota.handshakes.clone().acquire_owned().await?;
         Ok((among_neighbours, among_all))
     }
@@ -94,10 +113,12 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut taken = self.quota.taken();
         taken.seats -= 1;
-        if let Some(entry) = taken.addresses.get_mut(&self.address) {
+        if let Some(Neighbour { address, .. }) = &self.neighbour
+            && let Some(entry) = taken.addresses.get_mut(address)
+        {
             entry.seats -= 1;
             if entry.seats == 0 {
-                taken.addresses.remove(&self.address);
+                taken.addresses.remove(address);
             }
         }
     }
@@ -124,13 +145,17 @@ mod tests {
         let one: IpAddr = "2001:db8::1".parse().unwrap();
         let neighbour: IpAddr = "2001:db8::2".parse().unwrap();
         let other: IpAddr = "203.0.113.1".parse().unwrap();
-        let seat = quota.seat(one).ok().unwrap();
-        let second = quota.seat(neighbour).ok().unwrap();
-        assert_eq!(quota.seat(one).err(), Some(Full::Address));
-        let third = quota.seat(other).ok().unwrap();
-        assert_eq!(quota.seat(other).err(), Some(Full::House));
-        drop(seat);
-        let fourth = quota.seat("::ffff:203.0.113.1".parse().unwrap()).ok().unwrap();
+        let seat = |peer| {
+            let mut seat = quota.seat()?;
+            seat.count_for(peer).map(|()| seat)
+        };
+        let first = seat(one).ok().unwrap();
+        let second = seat(neighbour).ok().unwrap();
+        assert_eq!(seat(one).err(), Some(Full::Address));
+        let third = seat(other).ok().unwrap();
+        assert_eq!(seat(other).err(), Some(Full::House));
+        drop(first);
+        let fourth = seat("::ffff:203.0.113.1".parse().unwrap()).ok().unwrap();
         assert_eq!(quota.taken().addresses.len(), 2);
         drop((second, third, fourth));
         assert!(quota.taken().addresses.is_empty(), "an address nobody uses is remembered");

@@ -1,5 +1,6 @@
 //! Every way the public face says no: one enum, one mapping to status, code and sentence.
 
+use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use waypost_domain::Failure;
@@ -26,6 +27,14 @@ pub enum Refusal {
     TargetTooLong,
     /// The head is larger than it may be.
     HeadTooLarge,
+    /// The head is not HTTP, or not to the letter.
+    HeadMalformed,
+    /// Not one `Host`, or one that names more than a host and a port.
+    HostMalformed,
+    /// The head says more than one thing, or nothing clear, about where the request ends.
+    LengthAmbiguous,
+    /// A transfer coding other than `chunked`.
+    CodingUnknown,
     /// The body is larger than it may be.
     BodyTooLarge,
     /// The body did not come in time.
@@ -44,8 +53,10 @@ pub enum Refusal {
     HandshakeMalformed,
     /// The event could not be made durable; the caller keeps it.
     NotStored,
-    /// The gateway is stopping.
-    Stopping,
+    /// The caller did not prove by its certificate that it is Meta, and must.
+    ClientNotProved,
+    /// The caller's address is not one of those from which calls are taken.
+    AddressNotAllowed,
     /// The receiver gave no answer.
     Receiver(Failure),
 }
@@ -68,19 +79,29 @@ pub enum TargetFault {
 }
 
 impl Refusal {
-    /// The status of the answer, as `surface.md`'s table has it.
+    /// The status of the answer.
     pub fn status(self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::HostNotAllowed | Self::PathNotAllowed | Self::TokenWrong => StatusCode::FORBIDDEN,
+            Self::HostNotAllowed
+            | Self::PathNotAllowed
+            | Self::TokenWrong
+            | Self::ClientNotProved
+            | Self::AddressNotAllowed => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BadTarget(_) | Self::BodyBroken | Self::HandshakeMalformed => StatusCode::BAD_REQUEST,
+            Self::BadTarget(_)
+            | Self::HeadMalformed
+            | Self::HostMalformed
+            | Self::LengthAmbiguous
+            | Self::BodyBroken
+            | Self::HandshakeMalformed => StatusCode::BAD_REQUEST,
+            Self::CodingUnknown => StatusCode::NOT_IMPLEMENTED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::SignatureMissing | Self::SignatureWrong => StatusCode::UNAUTHORIZED,
-            Self::BodiesFull | Self::NotStored | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BodiesFull | Self::NotStored => StatusCode::SERVICE_UNAVAILABLE,
             Self::Receiver(failure) => match failure {
                 Failure::TimedOut | Failure::ConnectTimedOut => StatusCode::GATEWAY_TIMEOUT,
                 Failure::Ours => StatusCode::SERVICE_UNAVAILABLE,
@@ -111,6 +132,10 @@ impl Refusal {
             Self::BadTarget(TargetFault::Escape) => "target_bad_escape",
             Self::TargetTooLong => "target_too_long",
             Self::HeadTooLarge => "head_too_large",
+            Self::HeadMalformed => "head_malformed",
+            Self::HostMalformed => "host_malformed",
+            Self::LengthAmbiguous => "length_ambiguous",
+            Self::CodingUnknown => "coding_unknown",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTimedOut => "body_timed_out",
             Self::BodyBroken => "body_broken",
@@ -120,7 +145,8 @@ impl Refusal {
             Self::TokenWrong => "verify_token_wrong",
             Self::HandshakeMalformed => "handshake_malformed",
             Self::NotStored => "not_stored",
-            Self::Stopping => "stopping",
+            Self::ClientNotProved => "client_not_proved",
+            Self::AddressNotAllowed => "address_not_allowed",
             Self::Receiver(failure) => failure.code(),
         }
     }
@@ -142,6 +168,10 @@ impl Refusal {
             }
             Self::TargetTooLong => "the request target is too long",
             Self::HeadTooLarge => "the request head is too large",
+            Self::HeadMalformed => "the request head is malformed",
+            Self::HostMalformed => "there must be one Host, a name or address with a port or without",
+            Self::LengthAmbiguous => "it is not clear where the request ends",
+            Self::CodingUnknown => "the only transfer coding is chunked",
             Self::BodyTooLarge => "the request body is too large",
             Self::BodyTimedOut => "the request body did not come in time",
             Self::BodyBroken => "the request body did not come whole",
@@ -151,7 +181,8 @@ impl Refusal {
             Self::TokenWrong => "the verify token does not match",
             Self::HandshakeMalformed => "this is not a webhook handshake",
             Self::NotStored => "the event could not be kept; send it again",
-            Self::Stopping => "the gateway is stopping; try again",
+            Self::ClientNotProved => "the client certificate is missing or not the expected one",
+            Self::AddressNotAllowed => "calls are not taken from this address",
             Self::Receiver(failure) => match failure {
                 Failure::NameNotResolved => "the receiver's name does not resolve",
                 Failure::AddressForbidden => "the receiver's address may not be called",
@@ -170,7 +201,17 @@ impl Refusal {
 
     /// Whether the connection cannot serve another request, because the rest of this one is not read.
     fn ends_connection(self) -> bool {
-        matches!(self, Self::BodyTooLarge | Self::BodyTimedOut | Self::BodyBroken | Self::Stopping)
+        matches!(
+            self,
+            Self::HeadTooLarge
+                | Self::HeadMalformed
+                | Self::HostMalformed
+                | Self::LengthAmbiguous
+                | Self::CodingUnknown
+                | Self::BodyTooLarge
+                | Self::BodyTimedOut
+                | Self::BodyBroken
+        )
     }
 
     /// The whole answer.
@@ -197,6 +238,23 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// The whole answer as bytes of HTTP/1.1, for a request of which hyper made nothing.
+    pub(crate) fn bytes(self) -> Bytes {
+        let status = self.status();
+        let text = format!("{}: {}\n", self.code(), self.sentence());
+        let bytes = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\n\
+             waypost-error: {}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{text}",
+            status.as_str(),
+            status.canonical_reason().unwrap_or_default(),
+            self.code(),
+            text.len(),
+        );
+        Bytes::from(bytes)
+    }
+}
+
 /// Marks an answer that was given without reading the request's body: the connection is closed with care,
 /// so that the client gets to see it.
 #[derive(Clone, Copy)]
@@ -216,6 +274,10 @@ mod tests {
             R::MethodNotAllowed,
             R::TargetTooLong,
             R::HeadTooLarge,
+            R::HeadMalformed,
+            R::HostMalformed,
+            R::LengthAmbiguous,
+            R::CodingUnknown,
             R::BodyTooLarge,
             R::BodyTimedOut,
             R::BodyBroken,
@@ -225,7 +287,8 @@ mod tests {
             R::TokenWrong,
             R::HandshakeMalformed,
             R::NotStored,
-            R::Stopping,
+            R::ClientNotProved,
+            R::AddressNotAllowed,
         ];
         all.extend(
             [T::Form, T::DotSegment, T::EncodedSlash, T::Backslash, T::Control, T::Escape].map(R::BadTarget),

@@ -24,7 +24,7 @@ pin_project! {
         #[default]
         Empty,
         Full { bytes: Option<Bytes> },
-        Relayed { #[pin] body: AnswerBody },
+        Relayed { first: Option<Frame<Bytes>>, body: Pin<Box<AnswerBody>> },
     }
 }
 
@@ -38,11 +38,10 @@ impl Body {
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         Self { kind: Kind::Full { bytes: Some(bytes.into()).filter(|bytes| !bytes.is_empty()) } }
     }
-}
 
-impl From<AnswerBody> for Body {
-    fn from(body: AnswerBody) -> Self {
-        Self { kind: Kind::Relayed { body } }
+    /// A receiver's, of which the first part has come already.
+    pub(crate) fn relayed(first: Frame<Bytes>, body: Pin<Box<AnswerBody>>) -> Self {
+        Self { kind: Kind::Relayed { first: Some(first), body } }
     }
 }
 
@@ -57,7 +56,10 @@ impl http_body::Body for Body {
         match self.project().kind.project() {
             KindProjection::Empty => Poll::Ready(None),
             KindProjection::Full { bytes } => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            KindProjection::Relayed { body } => body.poll_frame(cx),
+            KindProjection::Relayed { first, body } => match first.take() {
+                Some(frame) => Poll::Ready(Some(Ok(frame))),
+                None => body.as_mut().poll_frame(cx),
+            },
         }
     }
 
@@ -65,7 +67,7 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Empty => true,
             Kind::Full { bytes } => bytes.is_none(),
-            Kind::Relayed { body } => body.is_end_stream(),
+            Kind::Relayed { first, body } => first.is_none() && body.is_end_stream(),
         }
     }
 
@@ -75,7 +77,16 @@ impl http_body::Body for Body {
             Kind::Full { bytes } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Kind::Relayed { body } => body.size_hint(),
+            Kind::Relayed { first, body } => {
+                let come = first.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
+                let rest = body.size_hint();
+                let mut hint = SizeHint::new();
+                hint.set_lower(rest.lower() + come);
+                if let Some(upper) = rest.upper() {
+                    hint.set_upper(upper + come);
+                }
+                hint
+            }
         }
     }
 }

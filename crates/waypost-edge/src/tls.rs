@@ -1,43 +1,72 @@
-//! The gateway's own certificates, from files, swapped while connections live.
+//! TLS on the public listeners: whom we answer as, and what we ask of callers.
+//!
+//! A handshake that names nobody of ours ends with the alert `unrecognized_name` (RFC 6066, section 3), one that names
+//! nobody with the same, unless the certificate is for an address. A name of ours whose first certificate has not come yet
+//! ends with `internal_error`: the caller did nothing wrong.
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hasher as _};
+use std::future::{Future, poll_fn};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 
-use arc_swap::ArcSwap;
-use rustls::ServerConfig;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
-use rustls::sign::CertifiedKey;
-use tokio_rustls::TlsAcceptor;
-use waypost_domain::UnixMillis;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ServerSessionMemoryCache};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{AlertDescription, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Semaphore;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use crate::limits::{PEM_FILE_BYTES_MAX, SESSIONS_MAX};
+use crate::certificates::{CertificateFacts, Certificates, Files, Found};
+use crate::client_certificates::{ClientCertificates, ClientProof};
+use crate::limits::{HANDSHAKE_STEPS_MAX, SESSIONS_MAX};
 
-/// TLS for a listener: a certificate chain and its key. Cheap to clone; a reload reaches all clones, and connections
-/// that are open keep what they have.
+/// The protocol of a certificate authority that looks for a proof (RFC 8737, section 4).
+const ACME_TLS: &[u8] = b"acme-tls/1";
+
+/// TLS for a listener. Cheap to clone; new certificates reach all clones, and connections that are open keep what they
+/// have.
 #[derive(Clone)]
 pub struct ServerTls(Arc<Parts>);
 
+type Proofs = Arc<dyn Fn(&str) -> Option<Arc<CertifiedKey>> + Send + Sync>;
+
+#[derive(Clone)]
 struct Parts {
-    acceptor: TlsAcceptor,
-    certificate: Arc<Certificate>,
-    files: Files,
-    /// What the files held when they were last read, for better or worse.
-    seen: Mutex<Fingerprint>,
+    config: Arc<ServerConfig>,
+    certificates: Certificates,
+    files: Option<Files>,
+    clients: Option<ClientCertificates>,
+    proofs: Option<Proofs>,
+    turns: Arc<Semaphore>,
 }
 
-struct Files {
-    certificate: PathBuf,
-    private_key: PathBuf,
+/// How a handshake ended.
+pub(crate) enum Handshake<T> {
+    /// With a session, and what the client proved in it.
+    Session(Box<TlsStream<T>>, ClientProof),
+    /// A certificate authority saw a proof; there is nothing more to say.
+    ProofShown,
+    /// The client named nobody of ours, or somebody whose certificate has not come yet.
+    NameRefused,
+    /// It did not come to an end.
+    Failed,
 }
 
 impl ServerTls {
-    /// Reads a chain and its key from PEM files.
+    /// Shows these certificates.
+    ///
+    /// # Errors
+    ///
+    /// When TLS itself cannot be set up.
+    pub fn new(certificates: Certificates) -> Result<Self, ServerTlsError> {
+        Self::with(certificates, None)
+    }
+
+    /// Reads a chain and its key from PEM files, and shows them to clients that name one of the chain's names.
     ///
     /// # Errors
     ///
@@ -45,40 +74,108 @@ impl ServerTls {
     /// outside its dates is no error; [`CertificateFacts::warning`] tells.
     pub fn from_files(certificate: &Path, private_key: &Path) -> Result<Self, ServerTlsError> {
         let files = Files { certificate: certificate.to_owned(), private_key: private_key.to_owned() };
-        let seen = files.fingerprint();
-        let pair = files.read()?;
-        let certificate = Arc::new(Certificate { current: ArcSwap::from_pointee(pair) });
-        let config = server_config(certificate.clone()).map_err(ServerTlsError::Tls)?;
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Self(Arc::new(Parts { acceptor, certificate, files, seen: Mutex::new(seen) })))
+        let certificates = Certificates::of(files.read()?);
+        Self::with(certificates, Some(files))
     }
 
-    /// Reads the files again. New connections get the new certificate; if there is an error, they go on getting the one before.
+    fn with(certificates: Certificates, files: Option<Files>) -> Result<Self, ServerTlsError> {
+        let config = Arc::new(server_config(&certificates, None).map_err(ServerTlsError::Tls)?);
+        let turns = Arc::new(Semaphore::new(HANDSHAKE_STEPS_MAX));
+        Ok(Self(Arc::new(Parts { config, certificates, files, clients: None, proofs: None, turns })))
+    }
+
+    /// The same, asking clients for certificates.
+    ///
+    /// # Errors
+    ///
+    /// When TLS itself cannot be set up.
+    pub fn asking_clients(self, clients: ClientCertificates) -> Result<Self, ServerTlsError> {
+        let config = server_config(&self.0.certificates, Some(&clients)).map_err(ServerTlsError::Tls)?;
+        let former = Parts::clone(&self.0);
+        Ok(Self(Arc::new(Parts { config: Arc::new(config), clients: Some(clients), ..former })))
+    }
+
+    /// The same, showing a certificate authority the proof for a name where there is one (TLS-ALPN-01, RFC 8737).
+    pub fn showing_proofs(
+        self,
+        proof: impl Fn(&str) -> Option<Arc<CertifiedKey>> + Send + Sync + 'static,
+    ) -> Self {
+        let former = Parts::clone(&self.0);
+        Self(Arc::new(Parts { proofs: Some(Arc::new(proof)), ..former }))
+    }
+
+    /// Reads the files again, where there are any. New connections get the new certificate; if there is an error, they go on
+    /// getting the one before.
     ///
     /// # Errors
     ///
     /// As [`ServerTls::from_files`].
-    pub fn reload(&self) -> Result<CertificateFacts, ServerTlsError> {
-        let fingerprint = self.0.files.fingerprint();
-        *self.0.seen.lock().unwrap_or_else(PoisonError::into_inner) = fingerprint;
-        let pair = self.0.files.read()?;
-        let facts = pair.facts.clone();
-        self.0.certificate.current.store(Arc::new(pair));
-        Ok(facts)
+    pub fn reload(&self) -> Result<Option<CertificateFacts>, ServerTlsError> {
+        if let Some(files) = &self.0.files {
+            self.0.certificates.take_over(files.read()?);
+        }
+        Ok(self.facts())
     }
 
-    /// Whether the files hold something else than when they were last read, well or badly. To be polled.
-    pub fn changed(&self) -> bool {
-        self.0.files.fingerprint() != *self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the certificate that ends first says about itself; nothing while there is none.
+    pub fn facts(&self) -> Option<CertificateFacts> {
+        self.0.certificates.facts()
     }
 
-    /// What the certificate in use says about itself.
-    pub fn facts(&self) -> CertificateFacts {
-        self.0.certificate.current.load().facts.clone()
+    /// Shakes hands.
+    pub(crate) async fn accept<T>(&self, stream: T) -> Handshake<T>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Ok(mut start) = LazyConfigAcceptor::new(Acceptor::default(), stream).await else {
+            return Handshake::Failed;
+        };
+        let hello = start.client_hello();
+        if asks_for_a_proof(&hello) {
+            let proof = self.0.proofs.as_ref().zip(hello.server_name()).and_then(|(proof, name)| proof(name));
+            let Some(config) = proof.and_then(|proof| proof_config(proof).ok()) else {
+                refuse(&mut start.io, AlertDescription::UnrecognisedName).await;
+                return Handshake::NameRefused;
+            };
+            return match start.into_stream(Arc::new(config)).await {
+                Ok(mut stream) => {
+                    let _ = stream.shutdown().await;
+                    Handshake::ProofShown
+                }
+                Err(_) => Handshake::Failed,
+            };
+        }
+        let alert = match self.0.certificates.find(hello.server_name()) {
+            Found::Key(_) => {
+                let Ok(stream) = self.by_turns(start.into_stream(self.0.config.clone())).await else {
+                    return Handshake::Failed;
+                };
+                let proof = match &self.0.clients {
+                    Some(clients) => clients.judge(stream.get_ref().1.peer_certificates()),
+                    None => ClientProof::NotAsked,
+                };
+                return Handshake::Session(Box::new(stream), proof);
+            }
+            Found::Awaited => AlertDescription::InternalError,
+            Found::Foreign => AlertDescription::UnrecognisedName,
+        };
+        refuse(&mut start.io, alert).await;
+        Handshake::NameRefused
     }
+}
 
-    pub(crate) fn acceptor(&self) -> &TlsAcceptor {
-        &self.0.acceptor
+impl ServerTls {
+    /// Goes through the first step of a handshake, which is where nearly all of its reckoning is done, when it is its turn.
+    /// A flood of handshakes then waits in its own line, and stands in front of nobody who has shaken hands already.
+    async fn by_turns<F: Future>(&self, handshake: F) -> F::Output {
+        let mut handshake = pin!(handshake);
+        let turn = self.0.turns.acquire().await;
+        let first = poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
+        drop(turn);
+        match first {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => handshake.await,
+        }
     }
 }
 
@@ -88,124 +185,43 @@ impl fmt::Debug for ServerTls {
     }
 }
 
-/// What a certificate says about itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CertificateFacts {
-    /// The first moment it is valid.
-    pub not_before: UnixMillis,
-    /// The last moment it is valid.
-    pub not_after: UnixMillis,
-    /// Certificates in the chain, its own included.
-    pub chain_length: usize,
+fn asks_for_a_proof(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|mut protocols| protocols.any(|protocol| protocol == ACME_TLS))
 }
 
-impl CertificateFacts {
-    /// What is wrong with its dates, if anything is.
-    pub fn warning(&self, now: UnixMillis) -> Option<&'static str> {
-        if now > self.not_after {
-            Some("the certificate has expired; callers will refuse it until it is renewed")
-        } else if now < self.not_before {
-            Some("the certificate is not valid yet; callers will refuse it, or this machine's clock is wrong")
-        } else {
-            None
-        }
-    }
+/// A fatal alert before any key is agreed on is a plain record (RFC 8446, sections 5.1 and 6).
+async fn refuse(stream: &mut (impl AsyncWrite + Unpin), alert: AlertDescription) {
+    let record = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, u8::from(alert)];
+    let _ = stream.write_all(&record).await;
+    let _ = stream.shutdown().await;
 }
 
-/// Picks the certificate for a handshake. Where certificates are got by ACME, this is the place that learns of them.
-#[derive(Debug)]
-struct Certificate {
-    current: ArcSwap<Pair>,
-}
-
-#[derive(Debug)]
-struct Pair {
-    key: Arc<CertifiedKey>,
-    facts: CertificateFacts,
-}
-
-impl ResolvesServerCert for Certificate {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load().key.clone())
-    }
-}
-
-fn server_config(certificate: Arc<Certificate>) -> Result<ServerConfig, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(certificate);
+fn server_config(
+    certificates: &Certificates,
+    clients: Option<&ClientCertificates>,
+) -> Result<ServerConfig, rustls::Error> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?;
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(clients.asking()),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(certificates.clone()));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
     Ok(config)
 }
 
-fn provider() -> CryptoProvider {
-    aws_lc_rs::default_provider()
-}
-
-impl Files {
-    fn read(&self) -> Result<Pair, ServerTlsError> {
-        let text = read_pem(&self.certificate)?;
-        let broken = |path: &Path, what: String| ServerTlsError::Broken { path: path.to_owned(), what };
-        let chain = CertificateDer::pem_slice_iter(&text)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| broken(&self.certificate, error.to_string()))?;
-        let Some(leaf) = chain.first() else {
-            return Err(ServerTlsError::NoCertificate { path: self.certificate.clone() });
-        };
-        let facts = facts(leaf, chain.len()).ok_or_else(|| {
-            broken(&self.certificate, "the first certificate is not an X.509 certificate".to_owned())
-        })?;
-        let text = read_pem(&self.private_key)?;
-        let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-            pem::Error::NoItemsFound => ServerTlsError::NoKey { path: self.private_key.clone() },
-            error => broken(&self.private_key, error.to_string()),
-        })?;
-        let key = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => ServerTlsError::Mismatch {
-                certificate: self.certificate.clone(),
-                private_key: self.private_key.clone(),
-            },
-            error => broken(&self.private_key, error.to_string()),
-        })?;
-        Ok(Pair { key: Arc::new(key), facts })
-    }
-
-    fn fingerprint(&self) -> Fingerprint {
-        Fingerprint([&self.certificate, &self.private_key].map(|path| {
-            let content = read_pem(path).ok()?;
-            let mut hasher = DefaultHasher::new();
-            hasher.write(&content);
-            Some(hasher.finish())
-        }))
-    }
-}
-
-/// A digest of what both files hold; none where a file cannot be read. Content rather than dates: a tool that renews
-/// may keep the date, and one that touches the file need not change it.
-#[derive(PartialEq, Eq, Debug)]
-struct Fingerprint([Option<u64>; 2]);
-
-fn read_pem(path: &Path) -> Result<Vec<u8>, ServerTlsError> {
-    let unreadable = |source| ServerTlsError::Unreadable { path: path.to_owned(), source };
-    let bytes_len = std::fs::metadata(path).map_err(unreadable)?.len();
-    if bytes_len > PEM_FILE_BYTES_MAX {
-        return Err(ServerTlsError::TooLarge { path: path.to_owned(), bytes_len });
-    }
-    std::fs::read(path).map_err(unreadable)
-}
-
-fn facts(leaf: &CertificateDer<'_>, chain_length: usize) -> Option<CertificateFacts> {
-    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
-    let validity = certificate.validity();
-    let moment = |seconds: i64| UnixMillis(seconds.saturating_mul(1_000));
-    Some(CertificateFacts {
-        not_before: moment(validity.not_before.timestamp()),
-        not_after: moment(validity.not_after.timestamp()),
-        chain_length,
-    })
+fn proof_config(proof: Arc<CertifiedKey>) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(proof)));
+    config.alpn_protocols = vec![ACME_TLS.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
 }
 
 /// Certificate files that cannot be served.

@@ -24,7 +24,19 @@ impl Face {
         S: Fn(Request<Incoming>, ConnectionInfo) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self::at(Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap(), limits, tls, service)
+    }
+
+    pub(crate) fn at<S, F>(
+        listener: Listener,
+        limits: ConnectionLimits,
+        tls: Option<ServerTls>,
+        service: S,
+    ) -> Self
+    where
+        S: Fn(Request<Incoming>, ConnectionInfo) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
         let address = listener.local_addr().unwrap();
         let (edge, stop) = (Edge::new(limits), Stop::default());
         let (serving, ending) = (edge.clone(), stop.clone());

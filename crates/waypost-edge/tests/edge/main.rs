@@ -6,4 +6,7 @@ mod bodies;
 mod certificates;
 mod doors;
 mod face;
+mod hostile;
+mod proxies;
 mod relaying;
+mod upgrades;

@@ -19,13 +19,13 @@ use waypost_outbound::{Call, Endpoint, EndpointConfig, Outbound, OutboundConfig}
 use crate::face::{Face, answer, ask, status};
 
 /// A receiver that hears one request on each connection, says something, and closes.
-struct Receiver {
-    origin: String,
-    heard: Arc<Mutex<Vec<String>>>,
+pub(crate) struct Receiver {
+    pub(crate) origin: String,
+    pub(crate) heard: Arc<Mutex<Vec<String>>>,
 }
 
 impl Receiver {
-    async fn saying(said: impl Into<Vec<u8>>, keep_open: bool) -> Self {
+    pub(crate) async fn saying(said: impl Into<Vec<u8>>, keep_open: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let heard: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -63,7 +63,7 @@ fn endpoint(origin: &str) -> Endpoint {
 }
 
 /// The whole way: admission, body, headers, relay.
-fn gateway(origin: &str, deadline: Duration) -> Face {
+pub(crate) fn gateway(origin: &str, deadline: Duration) -> Face {
     let upstream = ("up.test:18544".parse().unwrap(), Vec::new(), Arc::new(endpoint(origin)));
     let table = Arc::new(Table::new([upstream]).unwrap());
     let reader = BodyReader::default();
@@ -150,6 +150,9 @@ async fn failures_are_502_and_504_and_name_themselves() {
     let silent = Receiver::saying("", true).await;
     let cut = Receiver::saying("", false).await;
     let garbled = Receiver::saying("no http at all\r\n\r\n", false).await;
+    let broken = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+    let broken = Receiver::saying(broken, true).await;
+    let unfinished = Receiver::saying("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", false).await;
     let huge = Receiver::saying("HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n", true).await;
     let cases = [
         (format!("http://{closed}"), 502, "connect_refused"),
@@ -157,6 +160,8 @@ async fn failures_are_502_and_504_and_name_themselves() {
         (silent.origin, 504, "timed_out"),
         (cut.origin, 502, "connection_lost"),
         (garbled.origin, 502, "answer_unreadable"),
+        (broken.origin, 502, "answer_unreadable"),
+        (unfinished.origin, 502, "connection_lost"),
         (huge.origin, 502, "answer_unreadable"),
     ];
     for (origin, expected, code) in cases {
