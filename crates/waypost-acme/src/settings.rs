@@ -49,8 +49,12 @@ impl Settings {
         }
     }
 
-    /// The same with names in lower case, sorted, each once; or why it cannot be.
-    pub(crate) fn checked(mut self) -> Result<Self, SettingsError> {
+    /// The same with names in lower case, sorted, each once.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot stand, and why.
+    pub fn checked(mut self) -> Result<Self, SettingsError> {
         let Some(rest) = self.directory.strip_prefix("https://") else {
             return Err(SettingsError::Directory { directory: self.directory });
         };

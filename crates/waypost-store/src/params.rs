@@ -357,7 +357,7 @@ pub struct RequestRecord {
     pub proved_by: Option<String>,
 }
 
-/// What can be made at run time.
+/// What can be made at run time, or is kept beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntryKind {
     /// An entry of the allow-list.
@@ -368,11 +368,16 @@ pub enum EntryKind {
     Destination,
     /// Which events of a source go to which destination.
     Route,
+    /// A certificate, or what getting one needs to remember.
+    Certificate,
 }
 
 impl EntryKind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Upstream, Self::Source, Self::Destination, Self::Route];
+    pub const ALL: [Self; 5] =
+        [Self::Upstream, Self::Source, Self::Destination, Self::Route, Self::Certificate];
+    /// The kinds that operators make.
+    pub const MADE: [Self; 4] = [Self::Upstream, Self::Source, Self::Destination, Self::Route];
 
     /// The word for it, in the database too.
     pub fn as_str(self) -> &'static str {
@@ -381,6 +386,7 @@ impl EntryKind {
             Self::Source => "source",
             Self::Destination => "destination",
             Self::Route => "route",
+            Self::Certificate => "certificate",
         }
     }
 }

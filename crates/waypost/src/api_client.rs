@@ -66,6 +66,24 @@ impl ApiClient {
         self.call(Method::POST, path, Some(document)).await
     }
 
+    /// POSTs bytes as they are and reads the answer.
+    pub(crate) async fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        bytes: Bytes,
+    ) -> anyhow::Result<T> {
+        self.send(Method::POST, path, bytes).await
+    }
+
+    /// The items of a list.
+    pub(crate) async fn items(&self, path: &str) -> anyhow::Result<Vec<Value>> {
+        let mut answer: Value = self.get(path).await?;
+        match answer["items"].take() {
+            Value::Array(items) => Ok(items),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// DELETEs something.
     pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         self.call(Method::DELETE, path, None).await
@@ -77,12 +95,16 @@ impl ApiClient {
         path: &str,
         document: Option<&Value>,
     ) -> anyhow::Result<T> {
+        let body = document.map(Value::to_string).unwrap_or_default();
+        self.send(method, path, Bytes::from(body)).await
+    }
+
+    async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<T> {
         let mut request = Request::builder().method(method).uri(path).header(HOST, "waypost");
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let body = document.map(Value::to_string).unwrap_or_default();
-        let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body)))?;
+        let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(body))?;
         let (status, body) = self.exchange(request).await?;
         if status.is_success() {
             let empty = if body.is_empty() { b"null".as_slice() } else { &body };
@@ -102,7 +124,7 @@ impl ApiClient {
                 let stream = socket::connect(directory).await.map_err(|error| {
                     unreachable(format!("no waypost is reachable at {} ({error}); start one with `waypost serve`, or name its data directory with --data", directory.join(socket::NAME).display()))
                 })?;
-                send(TokioIo::new(stream), request).await
+                spoken(TokioIo::new(stream), request).await
             }
             Way::Address(address) => {
                 let stream = TcpStream::connect(address).await.map_err(|error| {
@@ -110,14 +132,14 @@ impl ApiClient {
                         "no waypost is reachable at {address} ({error}); is that its admin address?"
                     ))
                 })?;
-                send(TokioIo::new(stream), request).await
+                spoken(TokioIo::new(stream), request).await
             }
         };
         response.map_err(|error| unreachable(format!("the server broke off: {error}")))
     }
 }
 
-async fn send<I>(io: I, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), hyper::Error>
+async fn spoken<I>(io: I, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), hyper::Error>
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {

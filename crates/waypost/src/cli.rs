@@ -5,6 +5,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::destination::{BatchesArgument, DestinationCommand};
+use crate::commands::doctor::DoctorArguments;
+use crate::commands::import::ImportCommand;
+use crate::commands::ping::PingArguments;
+use crate::commands::quarantine::QuarantineCommand;
+use crate::commands::route::RouteCommand;
+use crate::commands::source::SourceCommand;
+
 /// A self-hosted gateway between WhatsApp's webhooks and whatever handles the conversations.
 #[derive(Parser, Debug)]
 #[command(name = "waypost", version, propagate_version = true, max_term_width = 110)]
@@ -45,6 +53,23 @@ pub(crate) enum Command {
     /// The allow-list of a running gateway
     #[command(subcommand)]
     Upstream(UpstreamCommand),
+    /// The inbound addresses of a running gateway, one callback URL each
+    #[command(subcommand)]
+    Source(SourceCommand),
+    /// The receivers that routes lead to
+    #[command(subcommand)]
+    Destination(DestinationCommand),
+    /// Which events of a source go to which destinations
+    #[command(subcommand)]
+    Route(RouteCommand),
+    /// Events that no route took
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
+    /// Send a destination a signed test event, and say what it answers
+    #[command(
+        after_help = "Example:\n  waypost ping support\n  waypost ping chatwoot.example.com --path /webhooks/whatsapp/%2B15551234567"
+    )]
+    Ping(PingArguments),
     /// What came in, and what became of it
     #[command(subcommand)]
     Events(EventsCommand),
@@ -82,11 +107,25 @@ pub(crate) enum Command {
         after_help = "Example:\n  waypost trigger text --to http://127.0.0.1:8080/chatwoot.example.com/webhooks/whatsapp/%2B15551234567 --secret env:META_APP_SECRET\n  waypost trigger status.read --count 100 --rate 20 --to URL\n  waypost trigger text --print\n  waypost trigger --list"
     )]
     Trigger(TriggerArguments),
+    /// Find out why messages do not come: on this server, or at a callback address as Meta calls it
+    #[command(
+        after_help = "Example:\n  waypost doctor --config /etc/waypost/waypost.toml\n  waypost doctor https://proxy.example.com/chatwoot.example.com/webhooks/whatsapp/%2B15551234567 --verify-token env:META_VERIFY_TOKEN"
+    )]
+    Doctor(Box<DoctorArguments>),
+    /// Make a waypost.toml of the configuration of what stood here before
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Shell completions
     #[command(after_help = "Example:\n  waypost completions bash > /etc/bash_completion.d/waypost")]
     Completions {
         /// For which shell
         shell: clap_complete::Shell,
+    },
+    /// Write the man pages, for a package
+    #[command(hide = true, after_help = "Example:\n  waypost manual target/man")]
+    Manual {
+        /// The folder to write to
+        folder: PathBuf,
     },
 }
 
@@ -173,6 +212,12 @@ pub(crate) struct UpstreamAddArguments {
     /// The verify token, to answer the handshake here: env:NAME, file:PATH, or the token itself
     #[arg(long, value_name = "TOKEN")]
     pub(crate) verify_token: Option<String>,
+    /// One event at a time, or requests as they came [default: whole]
+    #[arg(long, value_enum)]
+    pub(crate) batches: Option<BatchesArgument>,
+    /// Sign single events with this: env:NAME or file:PATH on the server, the secret itself, or none [default: the app secret]
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) sign_with: Option<String>,
     /// Let it be at a private, loopback or link-local address
     #[arg(long)]
     pub(crate) allow_private: bool,

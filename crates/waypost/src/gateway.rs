@@ -6,10 +6,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::Registry as Counters;
 use tokio::net::{TcpListener, UnixListener};
 use waypost_domain::{Clock, limits};
 use waypost_edge::body::{BodyReader, Budget};
@@ -20,11 +19,12 @@ use waypost_engine::metrics::Metrics;
 use waypost_store::{FREE_BYTES_MIN, Retention, Store, StoreOptions};
 
 use crate::admin::{self, Admin, AdminToken, MetricsPage};
-use crate::config::{Config, Fingerprint, Inputs};
-use crate::lifecycle::{Lifecycle, WATCH_EVERY};
+use crate::config::{Config, Fingerprint, Inputs, Own, Tls, TlsFiles};
+use crate::lifecycle::Lifecycle;
 use crate::public::Public;
-use crate::upstreams::Upstreams;
-use crate::{config, redirect, retention, socket, terminal};
+use crate::registry::Registry;
+use crate::reload::{Reload, Watch};
+use crate::{certifying, config, redirect, retention, socket, terminal};
 
 /// A gateway, ready to serve.
 pub(crate) struct Gateway {
@@ -34,11 +34,10 @@ pub(crate) struct Gateway {
     fingerprint: Fingerprint,
     store: Store,
     dispatcher: Dispatcher,
-    upstreams: Arc<Upstreams>,
+    registry: Arc<Registry>,
     public: Arc<Public>,
     admin: Arc<Admin>,
     edge: Edge,
-    tls: Option<ServerTls>,
     listeners: Vec<(Listener, Scheme)>,
     admin_listener: TcpListener,
     admin_socket: UnixListener,
@@ -84,7 +83,7 @@ impl Gateway {
             tracing::warn!("{warning}");
         }
         let store = open_store(&config, &clock).await?;
-        let mut registry = Registry::with_prefix("waypost");
+        let mut registry = Counters::with_prefix("waypost");
         let metrics = Metrics::new();
         metrics.register(&mut registry);
         let dispatcher = Dispatcher::new(
@@ -100,29 +99,37 @@ impl Gateway {
             tracing::warn!(destination = %paused.destination, who = %paused.who, "destination is paused");
             dispatcher.pause(&paused.destination, true);
         }
-        let configured = config.upstreams.clone();
-        let upstreams =
-            Arc::new(Upstreams::new(configured, dispatcher.clone(), store.clone(), clock.clone()).await?);
-        let public = Arc::new(Public::new(upstreams.clone(), intake, body_reader(&config)));
-        public.register(&mut registry);
+        // Bound, and not yet served: what leads back to these addresses is refused.
         let (edge, listeners) = (Edge::new(connection_limits(&config)), bind_public(&config)?);
-        let tls = server_tls(&config, &clock)?;
+        let own = own(&config, &listeners)?;
+        let entries =
+            Arc::new(Registry::new(&config, own, dispatcher.clone(), store.clone(), clock.clone()).await?);
+        let public = Arc::new(Public::new(entries.clone(), intake, body_reader(&config), clock.clone()));
+        public.register(&mut registry);
+        let (tls, acme) = match &config.tls {
+            None => (None, None),
+            Some(Tls::Files(files)) => (Some(tls_of_files(files, &clock)?), None),
+            Some(Tls::Acme(acme)) => {
+                let names = &config.server.domains;
+                let (acme, tls) = certifying::set_up(acme, names, store.clone(), clock.clone()).await?;
+                (Some(tls), Some(acme))
+            }
+        };
         let admin_listener = bind_admin(config.server.admin).await?;
         let admin_socket = socket::bind(&config.data_dir)
             .with_context(|| format!("cannot make the socket in {}", config.data_dir.display()))?;
         let addresses = addresses(&config, &listeners, &admin_listener)?;
-        let metrics = MetricsPage::new(registry);
-        if let Some(tls) = &tls {
-            metrics.certificate_expires(tls.facts().not_after.0 / 1_000);
-        }
         let admin = Arc::new(Admin {
             store: store.clone(),
             clock,
-            upstreams: upstreams.clone(),
+            registry: entries.clone(),
+            base: addresses.public.last().cloned().unwrap_or_default(),
             dispatcher: dispatcher.clone(),
             public: public.clone(),
             edge: edge.counters().clone(),
-            metrics,
+            tls,
+            acme,
+            metrics: MetricsPage::new(registry),
             token: AdminToken::of(&config.data_dir)?,
             draining: lifecycle.soft(),
             last_probe: admin::LastProbe::default(),
@@ -133,11 +140,10 @@ impl Gateway {
             fingerprint,
             store,
             dispatcher,
-            upstreams,
+            registry: entries,
             public,
             admin,
             edge,
-            tls,
             listeners,
             admin_listener,
             admin_socket,
@@ -160,11 +166,22 @@ impl Gateway {
         self.dispatcher.clone()
     }
 
-    /// The callback addresses to paste, one for each upstream.
+    /// The callback addresses to paste, one for each upstream and source. A source's is not shown, since its token is
+    /// as good as a key.
     pub(crate) fn callbacks(&self) -> Vec<String> {
         let Some(base) = self.addresses.public.last() else { return Vec::new() };
-        let all = self.upstreams.all();
-        all.iter().map(|upstream| format!("{base}/{}/webhooks/whatsapp/%2B<phone>", upstream.name)).collect()
+        let table = self.registry.table();
+        let upstreams = table
+            .upstreams()
+            .map(|upstream| format!("{base}/{}/webhooks/whatsapp/%2B<phone>", upstream.name));
+        let sources = table.sources().map(|source| format!("{base}/w/<token of {}>", source.name));
+        let shown = upstreams.chain(sources).take(CALLBACKS_SHOWN_MAX);
+        let mut shown: Vec<String> = shown.collect();
+        let more = (table.upstreams().count() + table.sources().count()).saturating_sub(shown.len());
+        if more > 0 {
+            shown.push(format!("and {more} more: see `waypost source list` and `waypost upstream list`"));
+        }
+        shown
     }
 
     /// Serves, until the lifecycle ends. Says where on standard output, and `ready` last. Returns what
@@ -173,12 +190,14 @@ impl Gateway {
         let reload = Reload::default();
         let stop = Stop { soft: lifecycle.soft(), hard: lifecycle.hard() };
         for (listener, scheme) in self.listeners {
-            let tls = if scheme == Scheme::Https { self.tls.clone() } else { None };
+            let tls = if scheme == Scheme::Https { self.admin.tls.clone() } else { None };
             let (edge, public, stop) = (self.edge.clone(), self.public.clone(), stop.clone());
             if scheme == Scheme::Redirect {
                 let base: Arc<str> = self.addresses.https_base().into();
+                let challenges = self.admin.acme.as_ref().map(|acme| acme.challenges().clone());
                 let answer = move |request, _caller| {
-                    let response = redirect::to_https(&base, &request);
+                    let proof = challenges.as_ref().and_then(|them| redirect::proof(them, &request));
+                    let response = proof.unwrap_or_else(|| redirect::to_https(&base, &request));
                     std::future::ready(response)
                 };
                 lifecycle.spawn("redirect to https", async move {
@@ -191,6 +210,15 @@ impl Gateway {
                 async move { public.answer(request, caller).await }
             };
             lifecycle.spawn("public listener", async move { edge.serve(listener, tls, answer, stop).await });
+        }
+        if let Some(acme) = self.admin.acme.clone() {
+            let soft = lifecycle.soft();
+            lifecycle.spawn("certificates", async move {
+                tokio::select! {
+                    () = soft.cancelled() => {}
+                    () = acme.run() => {}
+                }
+            });
         }
         let (end, admin) = (lifecycle.last(), self.admin);
         lifecycle.attend(
@@ -224,8 +252,7 @@ impl Gateway {
             config: self.config,
             inputs: self.inputs,
             fingerprint: self.fingerprint,
-            upstreams: self.upstreams,
-            tls: self.tls,
+            registry: self.registry,
             admin,
         };
         let (soft, asked) = (lifecycle.soft(), reload.clone());
@@ -258,101 +285,8 @@ impl Addresses {
     }
 }
 
-/// Asks for a reload.
-#[derive(Clone, Default)]
-pub(crate) struct Reload(Arc<tokio::sync::Notify>);
-
-impl Reload {
-    /// Reload soon.
-    pub(crate) fn ask(&self) {
-        self.0.notify_one();
-    }
-}
-
-/// How long changed files must stay as they are: an editor or a copy may be half-way.
-const SETTLE_TIME: Duration = Duration::from_millis(700);
-
-/// Watches the configuration's files and takes changes over, whole or not at all.
-struct Watch {
-    config: Config,
-    inputs: Inputs,
-    fingerprint: Fingerprint,
-    upstreams: Arc<Upstreams>,
-    tls: Option<ServerTls>,
-    admin: Arc<Admin>,
-}
-
-impl Watch {
-    async fn run(mut self, asked: Reload) {
-        loop {
-            tokio::select! {
-                () = asked.0.notified() => {
-                    tracing::info!("reloading as asked");
-                    self.reload().await;
-                }
-                () = tokio::time::sleep(WATCH_EVERY) => {
-                    if self.has_settled_anew().await {
-                        tracing::info!("the configuration's files have changed; reloading");
-                        self.reload().await;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Whether the files have changed, and are no longer being written: two looks agree.
-    async fn has_settled_anew(&self) -> bool {
-        let before = self.fingerprint.clone();
-        let look = |at: Fingerprint| tokio::task::spawn_blocking(move || at.renewed());
-        let Ok(first) = look(before.clone()).await else { return false };
-        if first == before {
-            return false;
-        }
-        tokio::time::sleep(SETTLE_TIME).await;
-        look(before).await.is_ok_and(|second| second == first)
-    }
-
-    async fn reload(&mut self) {
-        let inputs = self.inputs.clone();
-        let Ok(loaded) = tokio::task::spawn_blocking(move || config::load(&inputs)).await else { return };
-        let loaded = match loaded {
-            Ok(loaded) => loaded,
-            Err(refused) => {
-                self.fingerprint = refused.fingerprint.clone();
-                tracing::error!("the new configuration does not stand; the former one goes on:\n{refused}");
-                return;
-            }
-        };
-        self.fingerprint = loaded.fingerprint;
-        let restart = config::restart_needed(&self.config, &loaded.config);
-        if !restart.is_empty() {
-            tracing::error!(keys = ?restart, "the new configuration changes what only a restart can; the former one goes on");
-            return;
-        }
-        match self.take_over(&loaded.config).await {
-            Ok(()) => {
-                for warning in loaded.warnings {
-                    tracing::warn!("{warning}");
-                }
-                self.config = loaded.config;
-                tracing::info!("the new configuration is in force");
-            }
-            Err(error) => tracing::error!(
-                "the new configuration cannot be taken over; the former one goes on: {error:#}"
-            ),
-        }
-    }
-
-    async fn take_over(&self, config: &Config) -> anyhow::Result<()> {
-        // The certificate first: it is checked before it is shown, and if the upstreams then fail, a
-        // newer certificate harms nobody.
-        if let Some(tls) = &self.tls {
-            let facts = tls.reload()?;
-            self.admin.metrics.certificate_expires(facts.not_after.0 / 1_000);
-        }
-        self.upstreams.configure(config.upstreams.clone()).await
-    }
-}
+/// Callback addresses that are said at the start.
+const CALLBACKS_SHOWN_MAX: usize = 20;
 
 async fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<Store> {
     std::fs::create_dir_all(&config.data_dir)
@@ -371,8 +305,8 @@ async fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<Store> {
 }
 
 fn retention_of(config: &Config) -> Retention {
-    let config::Retention { delivered_bodies, records, dead } = config.retention;
-    Retention { delivered_bodies, records, dead, ..Retention::default() }
+    let config::Retention { delivered_bodies, records, dead, quarantined } = config.retention;
+    Retention { delivered_bodies, records, dead, quarantined, ..Retention::default() }
 }
 
 /// What is to stay free on the data directory's disk: the store's own wish, but no more than a fiftieth of a small
@@ -381,6 +315,12 @@ fn free_bytes_min(directory: &std::path::Path) -> u64 {
     let disk =
         rustix::fs::statvfs(directory).map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
     FREE_BYTES_MIN.min(disk / 50)
+}
+
+/// Where the gateway itself is called.
+fn own(config: &Config, listeners: &[(Listener, Scheme)]) -> anyhow::Result<Own> {
+    let addresses = listeners.iter().map(|(listener, _)| listener.local_addr());
+    Ok(Own::new(config.server.domains.iter().map(String::as_str), addresses.collect::<Result<Vec<_>, _>>()?))
 }
 
 fn body_reader(config: &Config) -> BodyReader {
@@ -396,17 +336,16 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
     }
 }
 
-fn server_tls(config: &Config, clock: &Clock) -> anyhow::Result<Option<ServerTls>> {
-    let Some(files) = &config.tls else { return Ok(None) };
+fn tls_of_files(files: &TlsFiles, clock: &Clock) -> anyhow::Result<ServerTls> {
     let tls = ServerTls::from_files(&files.certificate, &files.private_key)?;
-    if let Some(warning) = tls.facts().warning(clock.wall()) {
+    if let Some(warning) = tls.facts().and_then(|facts| facts.warning(clock.wall())) {
         tracing::warn!("{warning}");
     }
-    Ok(Some(tls))
+    Ok(tls)
 }
 
 fn bind_public(config: &Config) -> anyhow::Result<Vec<(Listener, Scheme)>> {
-    let beside_https = config.server.domain.is_some() && !config.server.https.is_empty();
+    let beside_https = !config.server.domains.is_empty() && !config.server.https.is_empty();
     let plain = if beside_https { Scheme::Redirect } else { Scheme::Http };
     let http = config.server.http.iter().map(|address| (*address, plain));
     let https = config.server.https.iter().map(|address| (*address, Scheme::Https));
@@ -449,8 +388,8 @@ fn addresses(
             Scheme::Http => ("http", 80),
             Scheme::Https => ("https", 443),
         };
-        let host = match &config.server.domain {
-            Some(domain) if bound.port() == default_port => domain.clone(),
+        let host = match config.server.domain() {
+            Some(domain) if bound.port() == default_port => domain.to_owned(),
             Some(domain) => format!("{domain}:{}", bound.port()),
             None => bound.to_string(),
         };

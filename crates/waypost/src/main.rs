@@ -3,22 +3,27 @@
 
 mod admin;
 mod api_client;
+mod certificate;
+mod certifying;
 mod chance;
 mod cli;
 mod commands;
 mod config;
 mod exit;
+mod explaining;
 mod gateway;
 mod lifecycle;
 mod logging;
+mod pinging;
 mod public;
 mod redirect;
+mod registry;
+mod reload;
 mod rendering;
 mod retention;
 mod socket;
 mod synthetic;
 mod terminal;
-mod upstreams;
 
 use std::process::ExitCode;
 

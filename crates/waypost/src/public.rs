@@ -10,27 +10,40 @@ use hyper::body::Incoming;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
-use waypost_edge::admission::admit;
+use prometheus_client::registry::Registry as Counters;
+use waypost_domain::Clock;
+use waypost_domain::limits::TARGET_BYTES_MAX;
+use waypost_edge::admission::{admit, target};
 use waypost_edge::body::BodyReader;
 use waypost_edge::forwarded::{relayed_headers, stored_headers};
 use waypost_edge::relay::{Relayed, relay};
 use waypost_edge::{Body, ConnectionInfo, Refusal};
 use waypost_engine::intake::{Arrival, Intake, Proved, prove};
+use waypost_engine::routing::Routing;
 use waypost_outbound::Call;
-use waypost_whatsapp::{HandshakeAnswer, SignatureError};
+use waypost_whatsapp::{AppSecrets, HandshakeAnswer, SignatureError, VerifyToken};
 
 use crate::config::{Fallback, Mode};
-use crate::upstreams::{Upstream, Upstreams};
+use crate::registry::{Quiet, Registry, Source, Upstream};
 
 const SIGNATURE: &str = "x-hub-signature-256";
 
 /// Answers the public listeners' calls.
 pub(crate) struct Public {
-    upstreams: Arc<Upstreams>,
+    registry: Arc<Registry>,
     intake: Intake,
     bodies: BodyReader,
+    clock: Clock,
     answers: Family<AnswerLabels, Counter>,
+    unproved: Family<UnprovedLabels, Counter>,
+}
+
+/// Where a call leads.
+enum Way {
+    /// To an upstream, with the receiver's path and query.
+    Upstream(Arc<Upstream>, PathAndQuery),
+    /// To a source, with its query.
+    Source(Arc<Source>, String),
 }
 
 /// How a call was answered.
@@ -42,15 +55,30 @@ struct AnswerLabels {
     status: u16,
 }
 
+/// Whose callers did not prove themselves, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UnprovedLabels {
+    /// The source or upstream.
+    source: String,
+    /// What was wrong with the signature.
+    reason: &'static str,
+}
+
 impl Public {
-    /// Answers for these upstreams.
-    pub(crate) fn new(upstreams: Arc<Upstreams>, intake: Intake, bodies: BodyReader) -> Self {
-        Self { upstreams, intake, bodies, answers: Family::default() }
+    /// Answers for what is configured.
+    pub(crate) fn new(registry: Arc<Registry>, intake: Intake, bodies: BodyReader, clock: Clock) -> Self {
+        let (answers, unproved) = (Family::default(), Family::default());
+        Self { registry, intake, bodies, clock, answers, unproved }
     }
 
     /// Puts its counters on the metrics page.
-    pub(crate) fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Counters) {
         registry.register("answers", "Public calls answered, by way and status", self.answers.clone());
+        registry.register(
+            "signatures_refused",
+            "Calls refused because their signature proved nothing, by source",
+            self.unproved.clone(),
+        );
     }
 
     /// The bodies being read, for the metrics page.
@@ -78,28 +106,34 @@ impl Public {
         caller: &ConnectionInfo,
     ) -> Result<(&'static str, Response<Body>), Refusal> {
         let (head, body) = request.into_parts();
-        let (upstream, target) = {
-            let table = self.upstreams.table();
-            let admitted = admit(&head, &table)?;
-            (admitted.upstream().clone(), admitted.into_path_and_query())
+        let way = {
+            let table = self.registry.table();
+            match source_address(&head)? {
+                Some((token, query)) => {
+                    let source = table.source_of_token(token).ok_or(Refusal::NotFound)?.clone();
+                    Way::Source(source, query.to_owned())
+                }
+                None => {
+                    let admitted = admit(&head, table.allow_list())?;
+                    Way::Upstream(admitted.upstream().clone(), admitted.into_path_and_query())
+                }
+            }
+        };
+        let (upstream, target) = match way {
+            Way::Upstream(upstream, target) => (upstream, target),
+            Way::Source(source, query) => return self.source(&source, &query, &head, body, caller).await,
         };
         if head.method == Method::GET {
             if !upstream.verify_tokens.is_empty() {
-                return Ok(("handshake", handshake(&upstream, &target)));
+                let query = target.query().unwrap_or_default();
+                return Ok(("handshake", handshake(&upstream.verify_tokens, query)));
             }
             let call = onward(&upstream, head, target, Bytes::new(), caller);
             return Ok(("relay", answered(&upstream, relay(&upstream.endpoint, call).await)));
         }
-        let body = self.bodies.read(&head.headers, body).await?;
-        let (bytes, _share) = body.into_parts();
-        let signatures = head.headers.get_all(SIGNATURE).iter().map(HeaderValue::as_bytes);
-        let proved = prove(upstream.secrets.as_ref(), signatures, bytes).map_err(|error| {
-            tracing::warn!(upstream = %upstream.name, caller = %caller.peer.ip(), %error, "signature refused");
-            match error {
-                SignatureError::Missing => Refusal::SignatureMissing,
-                _ => Refusal::SignatureWrong,
-            }
-        })?;
+        let proved = self
+            .proved(&upstream.name, upstream.secrets.as_ref(), &upstream.refused, &head, body, caller)
+            .await?;
         match upstream.settings.mode {
             Mode::Store => {
                 self.store(&upstream, &head, target, proved, caller).await?;
@@ -138,6 +172,7 @@ impl Public {
         Ok(("store", Response::new(Body::empty())))
     }
 
+    /// Keeps what came to an upstream and answers for it.
     async fn store(
         &self,
         upstream: &Upstream,
@@ -153,11 +188,84 @@ impl Public {
             headers: stored_headers(&head.headers, caller),
             proved,
         };
-        self.intake.accept(arrival, &upstream.destination).await.map(|_| ()).map_err(|error| {
-            tracing::error!(upstream = %upstream.name, %error, code = error.code(), "not accepted; the caller is told 503 and will repeat it");
+        self.accept(arrival, &upstream.routing).await
+    }
+
+    /// Answers a call to a source. Its token is nowhere in what is kept: the kept path bears its name.
+    async fn source(
+        &self,
+        source: &Source,
+        query: &str,
+        head: &request::Parts,
+        body: Incoming,
+        caller: &ConnectionInfo,
+    ) -> Result<(&'static str, Response<Body>), Refusal> {
+        match head.method {
+            Method::GET => return Ok(("handshake", handshake(source.verify_tokens(), query))),
+            Method::POST => {}
+            _ => return Err(Refusal::MethodNotAllowed),
+        }
+        let mark = if query.is_empty() { "" } else { "?" };
+        let target = format!("/w/{}{mark}{query}", source.name);
+        let secrets = Some(source.secrets());
+        let proved = self.proved(&source.name, secrets, source.refused(), head, body, caller).await?;
+        let arrival = Arrival {
+            source: source.name.clone(),
+            // The name alone, which no host with a path can be: what is a duplicate does not change with the token.
+            scope: source.name.clone(),
+            target,
+            headers: stored_headers(&head.headers, caller),
+            proved,
+        };
+        self.accept(arrival, &source.routing).await?;
+        Ok(("store", Response::new(Body::empty())))
+    }
+
+    async fn accept(&self, arrival: Arrival, routing: &Routing) -> Result<(), Refusal> {
+        let source = arrival.source.clone();
+        self.intake.accept(arrival, routing).await.map(|_| ()).map_err(|error| {
+            tracing::error!(source = %source, %error, code = error.code(), "not accepted; the caller is told 503 and will repeat it");
             Refusal::NotStored
         })
     }
+
+    /// Reads the body and proves it.
+    async fn proved(
+        &self,
+        name: &Arc<str>,
+        secrets: Option<&AppSecrets>,
+        refused: &Quiet,
+        head: &request::Parts,
+        body: Incoming,
+        caller: &ConnectionInfo,
+    ) -> Result<Proved, Refusal> {
+        let body = self.bodies.read(&head.headers, body).await?;
+        let (bytes, _share) = body.into_parts();
+        let signatures = head.headers.get_all(SIGNATURE).iter().map(HeaderValue::as_bytes);
+        prove(secrets, signatures, bytes).map_err(|error| {
+            let labels = UnprovedLabels { source: name.to_string(), reason: error.code() };
+            self.unproved.get_or_create(&labels).inc();
+            if let Some(times) = refused.is_due(self.clock.wall()) {
+                tracing::warn!(source = %name, caller = %caller.peer.ip(), %error, times, "signature refused");
+            }
+            match error {
+                SignatureError::Missing => Refusal::SignatureMissing,
+                _ => Refusal::SignatureWrong,
+            }
+        })
+    }
+}
+
+/// The token and the query of a call to a source's address; `None` if it is to something else. A path that goes on after
+/// the token is nobody's.
+fn source_address(head: &request::Parts) -> Result<Option<(&str, &str)>, Refusal> {
+    let target = target(&head.method, head.version, &head.uri)?;
+    let Some(rest) = target.strip_prefix("/w/") else { return Ok(None) };
+    if target.len() > TARGET_BYTES_MAX {
+        return Err(Refusal::TargetTooLong);
+    }
+    let (token, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if token.contains('/') { Err(Refusal::NotFound) } else { Ok(Some((token, query))) }
 }
 
 /// The call that a request becomes: the same bytes, to its receiver.
@@ -186,9 +294,8 @@ fn answered(upstream: &Upstream, relayed: Relayed) -> Response<Body> {
 }
 
 /// The handshake's answer: the challenge as plain text, or why not.
-fn handshake(upstream: &Upstream, target: &PathAndQuery) -> Response<Body> {
-    let query = target.query().unwrap_or_default();
-    let challenge = match waypost_whatsapp::answer(query.as_bytes(), &upstream.verify_tokens) {
+fn handshake(tokens: &[VerifyToken], query: &str) -> Response<Body> {
+    let challenge = match waypost_whatsapp::answer(query.as_bytes(), tokens) {
         HandshakeAnswer::Challenge(challenge) => challenge,
         HandshakeAnswer::WrongToken => return Refusal::TokenWrong.response(),
         HandshakeAnswer::Malformed => return Refusal::HandshakeMalformed.response(),

@@ -1,9 +1,23 @@
-//! Plain HTTP beside HTTPS: everything is sent to HTTPS, nothing is taken in the clear.
+//! Plain HTTP beside HTTPS: everything is sent to HTTPS, nothing is taken in the clear. Only a certificate authority is told
+//! what it asks for.
 
-use http::header::{CACHE_CONTROL, LOCATION};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use waypost_acme::Challenges;
 use waypost_edge::Body;
+
+/// The answer to an authority that looks whether a name is ours (RFC 8555, section 8.3); none where nobody expects it.
+pub(crate) fn proof(challenges: &Challenges, request: &Request<Incoming>) -> Option<Response<Body>> {
+    if *request.method() != Method::GET {
+        return None;
+    }
+    let answer = challenges.file_at(request.uri().path())?;
+    let mut response = Response::new(Body::full(answer));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Some(response)
+}
 
 /// Sends callers to the same path at `base`, such as `https://proxy.example.com`.
 ///

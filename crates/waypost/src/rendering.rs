@@ -26,6 +26,9 @@ pub(crate) struct EventView {
     pub(crate) duplicate: bool,
     /// The event that this one repeats.
     pub(crate) duplicate_of: Option<String>,
+    /// Whether no route took it: it is held until an operator says to whom it goes.
+    #[serde(default)]
+    pub(crate) quarantined: bool,
     pub(crate) deliveries: Vec<DeliveryView>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) request: Option<RequestView>,
@@ -87,10 +90,10 @@ impl EventView {
             id: record.id.to_string(),
             request_id: record.request.to_string(),
             source: record.source.to_string(),
-            kind: event.kind.to_owned(),
+            kind: event.kind.to_string(),
             field: event.field.to_string(),
             r#type: event.r#type.to_string(),
-            class: event.class.to_owned(),
+            class: event.class.to_string(),
             phone_number_id: text(&event.phone_number_id),
             display_phone_number: text(&event.display_phone_number),
             waba_id: text(&event.waba_id),
@@ -101,6 +104,7 @@ impl EventView {
             received_at: time(record.received_at),
             duplicate: record.repeats.is_some(),
             duplicate_of: record.repeats.map(|id| id.to_string()),
+            quarantined: record.quarantined,
             deliveries: record.deliveries.iter().map(|d| DeliveryView::of(d, is_sending(d))).collect(),
             request: None,
         }

@@ -48,7 +48,7 @@ pub async fn identifiers_never_go_back(subject: &Subject) {
 }
 
 pub async fn entries_are_kept_replaced_and_forgotten(subject: &Subject) {
-    use EntryKind::{Route, Upstream};
+    use EntryKind::{Certificate, Route, Upstream};
     let entry = |kind, name: &str, settings: &str| EntryRecord {
         kind,
         name: name.to_owned(),
@@ -65,6 +65,7 @@ pub async fn entries_are_kept_replaced_and_forgotten(subject: &Subject) {
     assert!(!store.entry_delete(Upstream, "c.example.com").await.unwrap());
     // Another kind's name is another name.
     store.entry_put(entry(Route, "b.example.com", "{}")).await.unwrap();
+    store.entry_put(entry(Certificate, "b.example.com", "{\"key\":1}")).await.unwrap();
     assert!(!store.entry_delete(EntryKind::Source, "b.example.com").await.unwrap());
     drop(store);
 
@@ -78,6 +79,8 @@ pub async fn entries_are_kept_replaced_and_forgotten(subject: &Subject) {
     assert!(!store.entry_delete(Upstream, "b.example.com").await.unwrap());
     assert_eq!(store.entries(Upstream).await.unwrap(), expected[..1]);
     assert_eq!(store.entries(Route).await.unwrap(), [entry(Route, "b.example.com", "{}")]);
+    let certificates = [entry(Certificate, "b.example.com", "{\"key\":1}")];
+    assert_eq!(store.entries(Certificate).await.unwrap(), certificates);
 }
 
 pub async fn a_probe_is_a_write(subject: &Subject) {

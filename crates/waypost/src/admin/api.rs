@@ -1,9 +1,8 @@
-//! The API under `/api/v1/`.
+//! The part of the API that shows events.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::StatusCode;
@@ -14,9 +13,7 @@ use waypost_store::{DeliveryRecord, EventFilter, EventRecord, Page};
 
 use super::Admin;
 use super::problem::Problem;
-use crate::config::{Fallback, Finding, Mode};
-use crate::rendering::{AttemptView, EventView, RequestView, digits, moment, time};
-use crate::upstreams::{ChangeError, Upstream};
+use crate::rendering::{AttemptView, EventView, RequestView, digits, moment};
 
 /// Events listed where nobody says how many.
 const LIMIT: usize = 50;
@@ -28,75 +25,10 @@ type Shown = State<Arc<Admin>>;
 /// The API's addresses.
 pub(super) fn routes(admin: Arc<Admin>) -> Router {
     Router::new()
-        .route("/api/v1/upstreams", get(upstreams).post(add_upstream))
-        .route("/api/v1/upstreams/{host}", get(upstream).delete(remove_upstream))
         .route("/api/v1/events", get(events))
         .route("/api/v1/events/{id}", get(event))
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(admin)
-}
-
-async fn upstreams(State(admin): Shown) -> Json<Value> {
-    let items: Vec<Value> = admin.upstreams.all().iter().map(|upstream| upstream_view(upstream)).collect();
-    Json(json!({ "items": items }))
-}
-
-async fn upstream(State(admin): Shown, Path(host): Path<String>) -> Result<Json<Value>, Problem> {
-    let host = host.to_ascii_lowercase();
-    let upstream = admin.upstreams.find(&host).ok_or(ChangeError::Unknown(host))?;
-    Ok(Json(upstream_view(&upstream)))
-}
-
-async fn add_upstream(State(admin): Shown, settings: String) -> Result<Response, Problem> {
-    let (upstream, warnings) = admin.upstreams.add(settings).await?;
-    tracing::info!(upstream = %upstream.name, "upstream added");
-    for warning in &warnings {
-        tracing::warn!(upstream = %upstream.name, "{warning}");
-    }
-    let mut view = upstream_view(&upstream);
-    view["warnings"] = warnings.iter().map(Finding::to_string).collect();
-    Ok((StatusCode::CREATED, Json(view)).into_response())
-}
-
-async fn remove_upstream(State(admin): Shown, Path(host): Path<String>) -> Result<Json<Value>, Problem> {
-    admin.upstreams.remove(&host).await?;
-    Ok(Json(json!({ "host": host.to_ascii_lowercase(), "removed": true })))
-}
-
-/// An upstream as shown: secrets by number only.
-fn upstream_view(upstream: &Upstream) -> Value {
-    let settings = &upstream.settings;
-    let status = upstream.destination.status();
-    json!({
-        "host": settings.host.as_str(),
-        "mode": mode(settings.mode),
-        "fallback": fallback(settings.fallback),
-        "origin": settings.origin.to_string(),
-        "paths": settings.paths,
-        "app_secrets": settings.app_secrets.len(),
-        "verify_tokens": settings.verify_tokens.len(),
-        "allow_private": settings.allow_private,
-        "provision": upstream.provision.as_str(),
-        "down": status.down,
-        "paused": status.paused,
-        "in_flight": status.in_flight,
-        "concurrency": status.concurrency,
-        "last_failure": status.last_failure.map(|(code, at)| json!({ "code": code, "at": time(at) })),
-    })
-}
-
-fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Store => "store",
-        Mode::Relay => "relay",
-    }
-}
-
-fn fallback(fallback: Fallback) -> &'static str {
-    match fallback {
-        Fallback::None => "none",
-        Fallback::Store => "store",
-    }
 }
 
 /// The answer to a method that an address does not know; the `Allow` header names those it does.
@@ -120,10 +52,18 @@ pub(super) struct EventsQuery {
     number: Option<String>,
     kind: Option<String>,
     code: Option<String>,
+    quarantined: Option<bool>,
     since: Option<String>,
     until: Option<String>,
     limit: Option<usize>,
     after: Option<String>,
+}
+
+impl EventsQuery {
+    /// The same of what is quarantined alone.
+    pub(super) fn only_quarantined(self) -> Self {
+        Self { quarantined: Some(true), ..self }
+    }
 }
 
 async fn events(
@@ -131,6 +71,11 @@ async fn events(
     query: Result<Query<EventsQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Query(query) = query.map_err(|error| Problem::wrong(error.body_text()))?;
+    list(&admin, query).await
+}
+
+/// The events that a query means.
+pub(super) async fn list(admin: &Admin, query: EventsQuery) -> Result<Json<Value>, Problem> {
     let now = admin.clock.wall();
     let at = |text: Option<String>| text.map(|text| moment(&text, now)).transpose().map_err(Problem::wrong);
     let limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
@@ -151,11 +96,12 @@ async fn events(
         number: query.number.map(digits),
         kind: query.kind,
         code: query.code,
+        quarantined: query.quarantined,
         since: at(query.since)?,
         until: at(query.until)?,
     };
     let list = admin.store.events(filter, Page { before, limit }).await?;
-    let items = list.events.iter().map(|record| view(&admin, record));
+    let items = list.events.iter().map(|record| view(admin, record));
     let wanted = |event: &EventView| !only_sending || event.deliveries.iter().any(|d| d.state == "sending");
     let items: Vec<EventView> = items.filter(wanted).collect();
     Ok(Json(json!({ "items": items, "next": list.next.map(|id| id.to_string()) })))

@@ -6,100 +6,170 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+use waypost_edge::ServerTls;
 use waypost_engine::metrics::DestinationLabel;
 
 use super::Admin;
 use super::problem::Problem;
 
-/// All metrics: counters that others count, and gauges that are read off when the page is asked for.
+/// All metrics: what others count, and what is read off them when the page is asked for.
 pub(crate) struct MetricsPage {
     registry: Registry,
     gauges: Gauges,
+    counters: Counters,
 }
 
+/// Whose events.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabel {
+    source: String,
+}
+
+/// What goes up and down.
 #[derive(Default)]
 struct Gauges {
     owed: Family<DestinationLabel, Gauge>,
     oldest_owed: Family<DestinationLabel, Gauge<f64, AtomicU64>>,
     dead: Family<DestinationLabel, Gauge>,
+    quarantined: Family<SourceLabel, Gauge>,
     store_bytes: Gauge,
     writer_queue: Gauge,
-    writer_commits: Gauge,
-    writer_operations: Gauge,
-    writer_failures: Gauge,
-    writer_seconds: Gauge<f64, AtomicU64>,
     writer_healthy: Gauge,
     bodies_bytes: Gauge,
     connections: Gauge,
-    connections_accepted: Gauge,
-    connections_refused: Gauge,
-    handshakes_failed: Gauge,
+    handshakes: Gauge,
     certificate_expires: Gauge,
+}
+
+/// What only grows. Others count it; here it is shown.
+#[derive(Default)]
+struct Counters {
+    writer_commits: Counter,
+    writer_operations: Counter,
+    writer_failures: Counter,
+    writer_seconds: Counter<f64, AtomicU64>,
+    connections_accepted: Counter,
+    connections_refused: Counter,
+    accept_errors: Counter,
+    handshakes_failed: Counter,
+    handshakes_timed_out: Counter,
+    heads_timed_out: Counter,
+    idled_out: Counter,
+    stalled: Counter,
+    requests: Counter,
+    certificate_attempts: Counter,
+    certificates_issued: Counter,
+    certificate_failures: Counter,
 }
 
 impl MetricsPage {
     /// The page of a registry that others have put their counters on.
     pub(crate) fn new(mut registry: Registry) -> Self {
-        let gauges = Gauges::default();
+        let (gauges, counters) = (Gauges::default(), Counters::default());
+        gauges.register(&mut registry);
+        counters.register(&mut registry);
+        Self { registry, gauges, counters }
+    }
+}
+
+impl Gauges {
+    fn register(&self, registry: &mut Registry) {
         let mut put = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
-        put("writer_queue", "Operations waiting for the store's writer", &gauges.writer_queue);
-        put("writer_commits", "Commits of the store's writer so far", &gauges.writer_commits);
-        put("writer_operations", "Operations committed so far", &gauges.writer_operations);
-        put("writer_failures", "Commits that failed and were undone", &gauges.writer_failures);
-        put("writer_healthy", "1 if the last commit succeeded", &gauges.writer_healthy);
-        put("connections_open", "Public connections open", &gauges.connections);
-        put("connections_accepted", "Public connections accepted so far", &gauges.connections_accepted);
+        put("writer_queue", "Operations waiting for the store's writer", &self.writer_queue);
+        put("writer_healthy", "1 if the last commit succeeded", &self.writer_healthy);
+        put("connections_open", "Public connections open", &self.connections);
+        put("tls_handshakes_open", "Handshakes with clients under way", &self.handshakes);
         put(
-            "connections_refused",
-            "Public connections closed at once because too many were open",
-            &gauges.connections_refused,
+            "certificate_expires_timestamp_seconds",
+            "When the first certificate expires; 0 without one",
+            &self.certificate_expires,
         );
-        put(
-            "tls_handshakes_failed",
-            "Handshakes with clients that failed or took too long",
-            &gauges.handshakes_failed,
-        );
-        registry.register("owed", "Deliveries owed", gauges.owed.clone());
-        registry.register("dead", "Deliveries that are dead and kept", gauges.dead.clone());
-        registry.register_with_unit(
-            "oldest_owed_age",
-            "Age of the oldest owed delivery",
-            Unit::Seconds,
-            gauges.oldest_owed.clone(),
-        );
+        registry.register("owed", "Deliveries owed", self.owed.clone());
+        registry.register("dead", "Deliveries that are dead and kept", self.dead.clone());
+        let quarantined = self.quarantined.clone();
+        registry.register("quarantined", "Events that no route took and that are kept", quarantined);
+        let (seconds, bytes) = (Unit::Seconds, Unit::Bytes);
+        let oldest = self.oldest_owed.clone();
+        registry.register_with_unit("oldest_owed_age", "Age of the oldest owed delivery", seconds, oldest);
         registry.register_with_unit(
             "store",
             "Size of the store's files",
-            Unit::Bytes,
-            gauges.store_bytes.clone(),
+            bytes.clone(),
+            self.store_bytes.clone(),
         );
-        registry.register_with_unit(
-            "writer_time",
-            "Time spent in commits so far",
-            Unit::Seconds,
-            gauges.writer_seconds.clone(),
-        );
+        let bodies = self.bodies_bytes.clone();
         registry.register_with_unit(
             "bodies_in_flight",
             "Memory that request bodies take just now",
-            Unit::Bytes,
-            gauges.bodies_bytes.clone(),
+            bytes,
+            bodies,
         );
-        registry.register(
-            "certificate_expires_timestamp_seconds",
-            "When the certificate expires; 0 without one",
-            gauges.certificate_expires.clone(),
-        );
-        Self { registry, gauges }
     }
+}
 
-    /// Says when the certificate expires.
-    pub(crate) fn certificate_expires(&self, at_s: i64) {
-        self.gauges.certificate_expires.set(at_s);
+impl Counters {
+    fn register(&self, registry: &mut Registry) {
+        let mut put =
+            |name: &str, help: &str, counter: &Counter| registry.register(name, help, counter.clone());
+        put("writer_commits", "Commits of the store's writer", &self.writer_commits);
+        put("writer_operations", "Operations committed", &self.writer_operations);
+        put("writer_failures", "Commits that failed and were undone", &self.writer_failures);
+        put("connections_accepted", "Public connections accepted", &self.connections_accepted);
+        put(
+            "connections_refused",
+            "Public connections closed at once because too many were open",
+            &self.connections_refused,
+        );
+        put(
+            "accept_errors",
+            "Times that the system did not hand a public connection over",
+            &self.accept_errors,
+        );
+        put("tls_handshakes_failed", "Handshakes with clients that failed", &self.handshakes_failed);
+        put(
+            "tls_handshakes_timed_out",
+            "Handshakes with clients that took too long",
+            &self.handshakes_timed_out,
+        );
+        put(
+            "heads_timed_out",
+            "Public connections closed because a request's head did not come in time",
+            &self.heads_timed_out,
+        );
+        put("connections_idled_out", "Public connections closed because they idled", &self.idled_out);
+        put(
+            "connections_stalled",
+            "Public connections closed because nothing moved while an answer was under way",
+            &self.stalled,
+        );
+        put("public_requests", "Requests that came in on public connections", &self.requests);
+        put(
+            "certificate_attempts",
+            "Times that the certificate authority was asked",
+            &self.certificate_attempts,
+        );
+        put(
+            "certificates_issued",
+            "Certificates that the authority issued to this process",
+            &self.certificates_issued,
+        );
+        put(
+            "certificate_failures",
+            "Attempts at a certificate that failed or could not begin",
+            &self.certificate_failures,
+        );
+        registry.register_with_unit(
+            "writer_time",
+            "Time spent in commits",
+            Unit::Seconds,
+            self.writer_seconds.clone(),
+        );
     }
 }
 
@@ -122,7 +192,12 @@ async fn read_off(admin: &Admin) -> Result<(), Problem> {
     let stats = admin.store.stats().await?;
     let now = admin.clock.wall();
     let label = |destination: &Arc<str>| DestinationLabel { destination: destination.to_string() };
+    // What is removed, or dead no more, must not stay on the page as it last was.
+    gauges.owed.clear();
+    gauges.oldest_owed.clear();
+    gauges.dead.clear();
     for handle in admin.dispatcher.destinations() {
+        gauges.dead.get_or_create(&label(handle.name())).set(0);
         gauges.owed.get_or_create(&label(handle.name())).set(0);
         gauges.oldest_owed.get_or_create(&label(handle.name())).set(0.0);
     }
@@ -133,22 +208,50 @@ async fn read_off(admin: &Admin) -> Result<(), Problem> {
     for (destination, dead) in &stats.dead {
         gauges.dead.get_or_create(&label(destination)).set(signed(*dead));
     }
+    // What is replayed or given up is none any more, also of a source that is gone.
+    gauges.quarantined.clear();
+    let source = |name: &str| SourceLabel { source: name.to_owned() };
+    for known in admin.registry.table_full().sources() {
+        gauges.quarantined.get_or_create(&source(&known.name)).set(0);
+    }
+    for (name, quarantined) in &stats.quarantined {
+        gauges.quarantined.get_or_create(&source(name)).set(signed(*quarantined));
+    }
     gauges.store_bytes.set(signed(stats.file_bytes));
-    let writer = admin.store.writer_stats();
-    gauges.writer_queue.set(signed(writer.queue as u64));
-    gauges.writer_commits.set(signed(writer.commits));
-    gauges.writer_operations.set(signed(writer.operations));
-    gauges.writer_failures.set(signed(writer.failures));
-    gauges.writer_seconds.set(writer.commit_time.as_secs_f64());
-    gauges.writer_healthy.set(i64::from(writer.healthy));
     gauges.bodies_bytes.set(signed(admin.public.bodies().budget().bytes_taken() as u64));
+    let (writer, counters) = (admin.store.writer_stats(), &admin.metrics.counters);
+    gauges.writer_queue.set(signed(writer.queue as u64));
+    gauges.writer_healthy.set(i64::from(writer.healthy));
+    show(&counters.writer_commits, writer.commits);
+    show(&counters.writer_operations, writer.operations);
+    show(&counters.writer_failures, writer.failures);
+    counters.writer_seconds.inner().store(writer.commit_time.as_secs_f64().to_bits(), Ordering::Relaxed);
     let edge = &admin.edge;
-    let read = |counter: &AtomicU64| signed(counter.load(Ordering::Relaxed));
-    gauges.connections.set(read(&edge.open));
-    gauges.connections_accepted.set(read(&edge.accepted));
-    gauges.connections_refused.set(read(&edge.refused_total) + read(&edge.refused_address));
-    gauges.handshakes_failed.set(read(&edge.handshakes_failed) + read(&edge.handshakes_timed_out));
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    gauges.connections.set(signed(read(&edge.open)));
+    gauges.handshakes.set(signed(read(&edge.handshakes_open)));
+    show(&counters.connections_accepted, read(&edge.accepted));
+    show(&counters.connections_refused, read(&edge.refused_total) + read(&edge.refused_address));
+    show(&counters.accept_errors, read(&edge.accept_errors));
+    show(&counters.handshakes_failed, read(&edge.handshakes_failed));
+    show(&counters.handshakes_timed_out, read(&edge.handshakes_timed_out));
+    show(&counters.heads_timed_out, read(&edge.heads_timed_out));
+    show(&counters.idled_out, read(&edge.idled_out));
+    show(&counters.stalled, read(&edge.stalled));
+    show(&counters.requests, read(&edge.requests));
+    let facts = admin.tls.as_ref().and_then(ServerTls::facts);
+    gauges.certificate_expires.set(facts.map_or(0, |facts| facts.not_after.0 / 1_000));
+    if let Some(acme) = &admin.acme {
+        show(&counters.certificate_attempts, read(&acme.counters().attempts));
+        show(&counters.certificates_issued, read(&acme.counters().issued));
+        show(&counters.certificate_failures, read(&acme.counters().failures));
+    }
     Ok(())
+}
+
+/// Shows what somebody else counts.
+fn show(counter: &Counter, counted: u64) {
+    counter.inner().store(counted, Ordering::Relaxed);
 }
 
 fn signed(number: u64) -> i64 {

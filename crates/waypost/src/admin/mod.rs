@@ -5,11 +5,14 @@
 //! the server keeps in `DIR/admin-token`; through the socket, which only its owner can open, it wants none.
 
 mod api;
+mod entries;
 mod health;
 mod metrics;
 mod operate;
 mod problem;
+mod quarantine;
 mod token;
+mod trying;
 mod who;
 
 use std::sync::Arc;
@@ -18,13 +21,14 @@ use axum::Router;
 use axum::routing::get;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
+use waypost_acme::Acme;
 use waypost_domain::Clock;
-use waypost_edge::EdgeCounters;
+use waypost_edge::{EdgeCounters, ServerTls};
 use waypost_engine::dispatch::Dispatcher;
 use waypost_store::Store;
 
 use crate::public::Public;
-use crate::upstreams::Upstreams;
+use crate::registry::Registry;
 
 pub(crate) use health::LastProbe;
 pub(crate) use metrics::MetricsPage;
@@ -34,10 +38,16 @@ pub(crate) use token::AdminToken;
 pub(crate) struct Admin {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
-    pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) registry: Arc<Registry>,
+    /// The public address that callback addresses begin with.
+    pub(crate) base: String,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) public: Arc<Public>,
     pub(crate) edge: Arc<EdgeCounters>,
+    /// What HTTPS shows.
+    pub(crate) tls: Option<ServerTls>,
+    /// What gets it, where it comes by itself.
+    pub(crate) acme: Option<Acme>,
     pub(crate) metrics: MetricsPage,
     pub(crate) token: AdminToken,
     /// Cancelled once the server drains.
@@ -48,15 +58,24 @@ pub(crate) struct Admin {
 
 /// The pages for the admin address.
 pub(crate) fn guarded(admin: Arc<Admin>) -> Router {
-    let api = api::routes(admin.clone()).merge(operate::routes(admin.clone()));
+    let api = api(&admin);
     let api = api.layer(axum::middleware::from_fn_with_state(admin.clone(), token::demand));
     open(admin).merge(api).layer(axum::Extension(who::Who::by_token()))
 }
 
 /// The pages for the socket.
 pub(crate) fn trusted(admin: Arc<Admin>) -> Router {
-    let api = api::routes(admin.clone()).merge(operate::routes(admin.clone()));
+    let api = api(&admin);
     open(admin).merge(api).layer(axum::middleware::from_fn(who::by_socket))
+}
+
+/// The API, wherever it is served.
+fn api(admin: &Arc<Admin>) -> Router {
+    api::routes(admin.clone())
+        .merge(operate::routes(admin.clone()))
+        .merge(entries::routes(admin.clone()))
+        .merge(quarantine::routes(admin.clone()))
+        .merge(trying::routes(admin.clone()))
 }
 
 fn open(admin: Arc<Admin>) -> Router {

@@ -16,6 +16,7 @@ use waypost_store::{
 use super::Admin;
 use super::problem::Problem;
 use super::who::Who;
+use crate::config::Kind;
 use crate::rendering::{AttemptView, DeliveryView, digits, moment, time};
 
 /// Deliveries listed where nobody says how many.
@@ -24,6 +25,8 @@ const LIMIT: usize = 50;
 const LIMIT_MAX: usize = 1_000;
 /// Deliveries that one transaction of a bulk act changes at most.
 const ACT_STEP: u64 = 500;
+/// Warnings that an answer holds at most.
+const WARNINGS_MAX: usize = 10;
 
 type Shown = State<Arc<Admin>>;
 
@@ -33,7 +36,6 @@ pub(super) fn routes(admin: Arc<Admin>) -> Router {
         .route("/api/v1/deliveries", get(deliveries))
         .route("/api/v1/deliveries/{id}", get(delivery))
         .route("/api/v1/acts", get(acts).post(act))
-        .route("/api/v1/destinations", get(destinations))
         .route("/api/v1/destinations/{name}/pause", post(pause))
         .route("/api/v1/destinations/{name}/resume", post(resume))
         .method_not_allowed_fallback(super::api::method_not_allowed)
@@ -107,7 +109,8 @@ async fn delivery(State(admin): Shown, Path(id): Path<String>) -> Result<Json<Va
     let mut shown = view(&admin, &detail);
     let attempts = admin.store.attempts(id).await?;
     shown["log"] = json!(attempts.iter().map(AttemptView::of).collect::<Vec<_>>());
-    let acts = admin.store.acts(ActPage { delivery: Some(id), before: None, limit: LIMIT }).await?;
+    let acts =
+        admin.store.acts(ActPage { delivery: Some(id), event: None, before: None, limit: LIMIT }).await?;
     shown["acts"] = acts.iter().map(act_view).collect();
     Ok(Json(shown))
 }
@@ -161,6 +164,7 @@ async fn act(
     {
         return Err(Problem::unknown(format!("there is no delivery `{id}`")));
     }
+    let to = asked.to.destination.clone();
     let filter = asked.to.filter(now)?;
     let note: Option<Arc<str>> = asked.note.map(Into::into);
     let (mut total, mut after) = (ActOutcome::default(), None);
@@ -189,7 +193,22 @@ async fn act(
         "count": total.count,
         "without_body": total.without_body,
         "deliveries": total.changed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "warnings": if kind == ActKind::Replay { replay_warnings(&admin, to.as_deref()) } else { Vec::new() },
     })))
+}
+
+/// What a replay to these destinations, or to all, may not bring about.
+fn replay_warnings(admin: &Admin, to: Option<&str>) -> Vec<String> {
+    let table = admin.registry.table_full();
+    let upstreams = table.upstreams().map(|upstream| (&upstream.name, upstream.settings.delivery.kind));
+    let destinations = table.destinations().map(|other| (&other.name, other.settings.delivery.kind));
+    let chatwoots = upstreams
+        .chain(destinations)
+        .filter(|(name, kind)| *kind == Kind::Chatwoot && to.is_none_or(|to| to == &***name));
+    let told = chatwoots.map(|(name, _)| {
+        format!("{name} is a Chatwoot: what it took within the last 24 hours it takes again without showing it, and its 200 means queued, not shown")
+    });
+    told.take(WARNINGS_MAX).collect()
 }
 
 async fn run(admin: &Admin, kind: ActKind, on: ActOn) -> Result<ActOutcome, StoreError> {
@@ -201,37 +220,18 @@ async fn run(admin: &Admin, kind: ActKind, on: ActOn) -> Result<ActOutcome, Stor
 }
 
 async fn acts(State(admin): Shown) -> Result<Json<Value>, Problem> {
-    let acts = admin.store.acts(ActPage { delivery: None, before: None, limit: LIMIT_MAX }).await?;
+    let acts =
+        admin.store.acts(ActPage { delivery: None, event: None, before: None, limit: LIMIT_MAX }).await?;
     Ok(Json(json!({ "items": acts.iter().map(act_view).collect::<Value>() })))
 }
 
 fn act_view(act: &ActRecord) -> Value {
     let subject = match &act.subject {
         ActSubject::Delivery(id) => id.to_string(),
+        ActSubject::Event(id) => id.to_string(),
         ActSubject::Destination(name) => name.to_string(),
     };
     json!({ "at": time(act.at), "who": &*act.who, "what": act.what.as_str(), "subject": subject, "note": act.note })
-}
-
-async fn destinations(State(admin): Shown) -> Result<Json<Value>, Problem> {
-    let stats = admin.store.stats().await?;
-    let items = admin.dispatcher.destinations().into_iter().map(|handle| {
-        let status = handle.status();
-        let owed = stats.owed.iter().find(|(name, ..)| name == handle.name());
-        let dead = stats.dead.iter().find(|(name, _)| name == handle.name());
-        json!({
-            "name": &**handle.name(),
-            "paused": status.paused,
-            "down": status.down,
-            "owed": owed.map_or(0, |(_, owed, _)| *owed),
-            "oldest_owed_at": owed.map(|(_, _, at)| time(*at)),
-            "dead": dead.map_or(0, |(_, dead)| *dead),
-            "in_flight": status.in_flight,
-            "concurrency": status.concurrency,
-            "last_failure": status.last_failure.map(|(code, at)| json!({ "code": code, "at": time(at) })),
-        })
-    });
-    Ok(Json(json!({ "items": items.collect::<Vec<_>>() })))
 }
 
 async fn pause(admin: Shown, who: Extension<Who>, name: Path<String>) -> Result<Json<Value>, Problem> {
@@ -248,10 +248,10 @@ async fn hold(
     Path(name): Path<String>,
     paused: bool,
 ) -> Result<Json<Value>, Problem> {
-    let name: Arc<str> = name.to_ascii_lowercase().into();
-    if admin.dispatcher.destination(&name).is_none() {
-        return Err(Problem::unknown(format!("there is no destination `{name}`")));
-    }
+    let known = |name: &str| admin.dispatcher.destination(name).map(|handle| handle.name().clone());
+    // An upstream's name is its host, which people write in any case.
+    let found = known(&name).or_else(|| known(&name.to_ascii_lowercase()));
+    let name = found.ok_or_else(|| Problem::unknown(format!("there is no destination `{name}`")))?;
     let pause = Pause { destination: name.clone(), who: who.0.clone(), at: admin.clock.wall(), note: None };
     let changed = if paused { admin.store.pause(pause).await? } else { admin.store.resume(pause).await? };
     admin.dispatcher.pause(&name, paused);

@@ -4,9 +4,9 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::json;
-use waypost_store::StoreError;
+use waypost_store::{EntryKind, StoreError};
 
-use crate::upstreams::ChangeError;
+use crate::registry::ChangeError;
 
 /// A problem as shown: a stable code and one plain sentence.
 #[derive(Debug)]
@@ -54,11 +54,17 @@ impl From<StoreError> for Problem {
 
 impl From<ChangeError> for Problem {
     fn from(error: ChangeError) -> Self {
+        use EntryKind::Upstream;
         let (status, code) = match &error {
-            ChangeError::Wrong(_) => (StatusCode::UNPROCESSABLE_ENTITY, "upstream_wrong"),
-            ChangeError::Exists(_) => (StatusCode::CONFLICT, "upstream_exists"),
-            ChangeError::Unknown(_) => (StatusCode::NOT_FOUND, "upstream_unknown"),
-            ChangeError::Configured(_) => (StatusCode::CONFLICT, "upstream_configured"),
+            ChangeError::Wrong(Upstream, _) => (StatusCode::UNPROCESSABLE_ENTITY, "upstream_wrong"),
+            ChangeError::Wrong(..) => (StatusCode::UNPROCESSABLE_ENTITY, "entry_wrong"),
+            ChangeError::Exists(Upstream, _) => (StatusCode::CONFLICT, "upstream_exists"),
+            ChangeError::Exists(..) => (StatusCode::CONFLICT, "entry_exists"),
+            ChangeError::Unknown(Upstream, _) => (StatusCode::NOT_FOUND, "upstream_unknown"),
+            ChangeError::Unknown(..) => (StatusCode::NOT_FOUND, "entry_unknown"),
+            ChangeError::Configured(Upstream, _) => (StatusCode::CONFLICT, "upstream_configured"),
+            ChangeError::Configured(..) => (StatusCode::CONFLICT, "entry_configured"),
+            ChangeError::InUse(..) => (StatusCode::CONFLICT, "entry_in_use"),
             ChangeError::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "change_failed"),
         };
         Self::new(status, code, error.to_string())

@@ -2,15 +2,15 @@
 
 use serde_json::json;
 
-use crate::config::{self, Finding, Inputs};
+use crate::config::{self, Config, Finding, Inputs};
 use crate::exit::Exit;
 use crate::terminal;
 
 /// Says all that is wrong, or that nothing is.
 pub(crate) fn run(inputs: Inputs, as_json: bool) -> Exit {
-    let (faults, more, warnings, upstreams) = match config::load(&inputs) {
-        Ok(loaded) => (Vec::new(), 0, loaded.warnings, loaded.config.upstreams.len()),
-        Err(refused) => (refused.faults, refused.faults_more, refused.warnings, 0),
+    let (faults, more, warnings, held) = match config::load(&inputs) {
+        Ok(loaded) => (Vec::new(), 0, loaded.warnings, holds(&loaded.config)),
+        Err(refused) => (refused.faults, refused.faults_more, refused.warnings, String::new()),
     };
     for (level, findings) in [("fault", &faults), ("warning", &warnings)] {
         for finding in findings {
@@ -28,10 +28,22 @@ pub(crate) fn run(inputs: Inputs, as_json: bool) -> Exit {
         return Exit::WrongConfiguration;
     }
     if !as_json {
-        let plural = if upstreams == 1 { "" } else { "s" };
-        terminal::say(&format!("the configuration stands: {upstreams} upstream{plural}"));
+        terminal::say(&format!("the configuration stands: {held}"));
     }
     Exit::Done
+}
+
+/// What a configuration holds, in one line.
+fn holds(config: &Config) -> String {
+    let counts = [
+        ("upstream", config.upstreams.len()),
+        ("source", config.sources.len()),
+        ("destination", config.destinations.len()),
+        ("route", config.routes.len()),
+    ];
+    let said = counts.into_iter().filter(|(what, count)| *count > 0 || *what == "upstream");
+    let said = said.map(|(what, count)| format!("{count} {what}{}", if count == 1 { "" } else { "s" }));
+    said.collect::<Vec<_>>().join(", ")
 }
 
 fn as_object(level: &str, finding: &Finding) -> serde_json::Value {

@@ -159,6 +159,7 @@ async fn ask(
     if done["without_body"] != 0 {
         terminal::say(&format!("{} left alone: their bodies are no longer kept", done["without_body"]));
     }
+    super::say_warnings(&done);
     Ok(Exit::Done)
 }
 

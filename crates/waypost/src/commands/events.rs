@@ -21,15 +21,20 @@ struct List {
 pub(crate) async fn run(server: &ServerArguments, command: EventsCommand) -> anyhow::Result<Exit> {
     let api = ApiClient::new(server)?;
     match command {
-        EventsCommand::List(arguments) => list(&api, &arguments).await,
+        EventsCommand::List(arguments) => list(&api, "/api/v1/events", &arguments).await,
         EventsCommand::Show { id, json } => show(&api, &id, json).await,
     }
 }
 
-async fn list(api: &ApiClient, arguments: &EventsListArguments) -> anyhow::Result<Exit> {
+/// Lists what an address of the API holds.
+pub(super) async fn list(
+    api: &ApiClient,
+    address: &str,
+    arguments: &EventsListArguments,
+) -> anyhow::Result<Exit> {
     let (mut left, mut after) = (arguments.limit, arguments.after.clone());
     while left > 0 {
-        let list: List = api.get(&query(arguments, left, after.as_deref())).await?;
+        let list: List = api.get(&query(address, arguments, left, after.as_deref())).await?;
         left = left.saturating_sub(list.items.len());
         for event in &list.items {
             terminal::say(&if arguments.json { serde_json::to_string(event)? } else { line(event) });
@@ -43,8 +48,8 @@ async fn list(api: &ApiClient, arguments: &EventsListArguments) -> anyhow::Resul
     Ok(Exit::Done)
 }
 
-fn query(arguments: &EventsListArguments, limit: usize, after: Option<&str>) -> String {
-    let mut path = format!("/api/v1/events?limit={}", limit.min(1_000));
+fn query(address: &str, arguments: &EventsListArguments, limit: usize, after: Option<&str>) -> String {
+    let mut path = format!("{address}?limit={}", limit.min(1_000));
     let filters = [
         ("source", arguments.source.as_deref()),
         ("destination", arguments.destination.as_deref()),
@@ -66,7 +71,8 @@ fn query(arguments: &EventsListArguments, limit: usize, after: Option<&str>) -> 
     path
 }
 
-async fn show(api: &ApiClient, id: &str, as_json: bool) -> anyhow::Result<Exit> {
+/// Shows one with all that belongs to it.
+pub(super) async fn show(api: &ApiClient, id: &str, as_json: bool) -> anyhow::Result<Exit> {
     let event: EventView = api.get(&format!("/api/v1/events/{}", escaped(id))).await?;
     if as_json {
         terminal::say(&serde_json::to_string(&event)?);
@@ -88,6 +94,10 @@ async fn show(api: &ApiClient, id: &str, as_json: bool) -> anyhow::Result<Exit> 
     shown("message", event.wamid.as_deref());
     shown("key", Some(&event.key));
     shown("duplicate of", event.duplicate_of.as_deref());
+    shown(
+        "quarantined",
+        event.quarantined.then_some("no route takes it; `waypost quarantine replay` sends it once one does"),
+    );
     if let Some(request) = &event.request {
         let kept = if request.body_kept { "kept" } else { "not kept" };
         shown("request", Some(&format!("{} ({} bytes, body {kept})", request.id, request.body_bytes)));
@@ -116,6 +126,7 @@ fn line(event: &EventView) -> String {
         if event.r#type.is_empty() { event.kind.clone() } else { format!("{} {}", event.kind, event.r#type) };
     let standing = match event.deliveries.as_slice() {
         _ if event.duplicate => "duplicate".to_owned(),
+        _ if event.quarantined => "quarantined: no route takes it".to_owned(),
         [] => "owed to nobody".to_owned(),
         deliveries => deliveries
             .iter()

@@ -4,15 +4,26 @@ mod check;
 mod completions;
 mod deliveries;
 mod demo;
+pub(crate) mod destination;
+pub(crate) mod doctor;
 mod events;
+pub(crate) mod import;
+mod manual;
+pub(crate) mod ping;
+pub(crate) mod quarantine;
 mod query;
+pub(crate) mod route;
 mod serve;
+pub(crate) mod source;
 mod trigger;
 mod upstream;
+
+use serde_json::Value;
 
 use crate::cli::{Arguments, Command, ServeArguments, ServerArguments};
 use crate::config::{Env, Inputs};
 use crate::exit::Exit;
+use crate::terminal;
 
 /// Runs the command that was asked for.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
@@ -22,6 +33,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Demo(arguments) => demo::run(&arguments).await,
         Command::Check(arguments) => Ok(check::run(inputs(&server, arguments.serve), arguments.json)),
         Command::Upstream(command) => upstream::run(&server, command).await,
+        Command::Source(command) => source::run(&server, command).await,
+        Command::Destination(command) => destination::run(&server, command).await,
+        Command::Route(command) => route::run(&server, command).await,
+        Command::Quarantine(command) => quarantine::run(&server, command).await,
+        Command::Ping(arguments) => ping::run(&server, arguments).await,
         Command::Events(command) => events::run(&server, command).await,
         Command::Deliveries(command) => deliveries::run(&server, command).await,
         Command::Dead(command) => deliveries::run_dead(&server, command).await,
@@ -29,6 +45,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Pause { destination, json } => deliveries::hold(&server, &destination, true, json).await,
         Command::Resume { destination, json } => deliveries::hold(&server, &destination, false, json).await,
         Command::Trigger(arguments) => trigger::run(&arguments).await,
+        Command::Doctor(arguments) => doctor::run(&server, *arguments).await,
+        Command::Import(command) => import::run(command),
+        Command::Manual { folder } => manual::run(&folder),
         Command::Completions { shell } => Ok(completions::run(shell)),
     }
 }
@@ -36,4 +55,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
 fn inputs(server: &ServerArguments, arguments: ServeArguments) -> Inputs {
     let ServeArguments { config, allow, listen, admin } = arguments;
     Inputs { config_path: config, allow, listen, admin, data: server.data.clone(), env: Env::Process }
+}
+
+/// Says what the server found doubtful about what was asked for.
+fn say_warnings(answer: &Value) {
+    for warning in answer["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        terminal::say(&format!("warning: {warning}"));
+    }
 }

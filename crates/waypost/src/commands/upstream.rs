@@ -29,9 +29,7 @@ async fn add(api: &ApiClient, arguments: UpstreamAddArguments) -> anyhow::Result
             text(&added, "mode"),
             text(&added, "origin")
         ));
-        for warning in added["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            terminal::say(&format!("warning: {warning}"));
-        }
+        super::say_warnings(&added);
     }
     Ok(Exit::Done)
 }
@@ -58,6 +56,8 @@ fn settings(arguments: UpstreamAddArguments) -> Value {
     put("ca_file", json!(arguments.ca_file));
     put("app_secrets", json!(arguments.app_secrets));
     put("verify_token", json!(arguments.verify_token));
+    put("batches", json!(arguments.batches.map(|batches| batches.as_str())));
+    put("sign_with", json!(arguments.sign_with));
     if arguments.allow_private {
         put("allow_private", json!(true));
     }

@@ -11,8 +11,9 @@ use super::finding::Place;
 use super::forms;
 use super::inputs::Inputs;
 use super::loading::Loading;
+use super::own::Own;
 use super::section::Read;
-use super::{Delivery, Fallback, Kind, Mode, Patience, Upstream};
+use super::{Batches, Delivery, Fallback, Kind, Mode, Patience, SignWith, Upstream};
 
 /// How long a failing delivery holds its lane, unless the destination says otherwise.
 const LANE_PATIENCE: Patience = Patience::For(Duration::from_secs(120));
@@ -20,20 +21,30 @@ const LANE_PATIENCE: Patience = Patience::For(Duration::from_secs(120));
 pub(super) const SCHEDULE_SECONDS: [u64; 12] =
     [5, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 14_400, 21_600];
 
-/// The upstreams of the file, those of the variable, those of the flags. `None` if one of them is faulty.
+/// The upstreams of the file, those of the variable, those of the flags. `None` if one of them is faulty. Where they
+/// are the only way in, none at all is doubtful.
 pub(super) fn compose(
     inputs: &Inputs,
     drafts: Option<Vec<file::Upstream>>,
-    domain: &Read<String>,
+    own: &Own,
+    is_only_way: bool,
     loading: &mut Loading<'_>,
 ) -> Option<Vec<Upstream>> {
     let allowed = allowed(inputs, loading);
-    upstreams(drafts, allowed, domain, loading)
+    let all = upstreams(drafts, allowed, own, loading);
+    if is_only_way && all.as_ref().is_some_and(Vec::is_empty) {
+        loading.warn(
+            Place::outside("upstream"),
+            "nothing is on the allow-list: every call is answered 403 or 404",
+            "Add [[upstream]] to the file or --allow HOST",
+        );
+    }
+    all
 }
 
 /// The upstream, unless a part of it is faulty.
-pub(super) fn one_upstream(draft: file::Upstream, loading: &mut Loading<'_>) -> Option<Upstream> {
-    let upstreams = upstreams(Some(vec![draft]), Some(Vec::new()), &Read::Absent, loading)?;
+pub(super) fn one_upstream(draft: file::Upstream, own: &Own, loading: &mut Loading<'_>) -> Option<Upstream> {
+    let upstreams = upstreams(Some(vec![draft]), Some(Vec::new()), own, loading)?;
     upstreams.into_iter().next()
 }
 
@@ -93,7 +104,7 @@ fn allowed(inputs: &Inputs, loading: &mut Loading<'_>) -> Option<Vec<Allowed>> {
 fn upstreams(
     drafts: Option<Vec<file::Upstream>>,
     allowed: Option<Vec<Allowed>>,
-    domain: &Read<String>,
+    own: &Own,
     loading: &mut Loading<'_>,
 ) -> Option<Vec<Upstream>> {
     let stands = allowed.is_some() && drafts.is_some();
@@ -124,26 +135,19 @@ fn upstreams(
                 }
             }
         }
-        all.push(upstream(draft, domain, loading));
+        all.push(upstream(draft, own, loading));
     }
     for Allowed { host, origin, place } in allowed {
         let mut draft = file::Upstream::only(place.clone());
         draft.host = Read::Given(host, place.clone());
         draft.origin = origin.map_or(Read::Absent, |origin| Read::Given(origin, place));
-        all.push(upstream(draft, domain, loading));
-    }
-    if all.is_empty() && stands {
-        loading.warn(
-            Place::outside("upstream"),
-            "nothing is on the allow-list: every call is answered 403 or 404",
-            "Add [[upstream]] to the file or --allow HOST",
-        );
+        all.push(upstream(draft, own, loading));
     }
     all.into_iter().collect::<Option<Vec<_>>>().filter(|_| stands)
 }
 
-fn upstream(draft: file::Upstream, domain: &Read<String>, loading: &mut Loading<'_>) -> Option<Upstream> {
-    calls_itself(&draft, domain, loading);
+fn upstream(draft: file::Upstream, own: &Own, loading: &mut Loading<'_>) -> Option<Upstream> {
+    let is_elsewhere = !calls_itself(&draft, own, loading);
     let paths_place =
         draft.paths.given().filter(|(paths, _)| paths.is_empty()).map(|(_, place)| place.clone());
     if let Some(place) = paths_place {
@@ -157,6 +161,8 @@ fn upstream(draft: file::Upstream, domain: &Read<String>, loading: &mut Loading<
         loading.fault(place.clone(), what, "Remove the key, or write mode = \"relay\"");
     }
     let delivery = delivery(draft.delivery, loading);
+    let has_secrets = !draft.app_secrets.is_absent();
+    let can_split = pieces(&draft.batches, &draft.sign_with, has_secrets, loading);
     let origin_explicit = draft.origin.given().is_some();
     let (host, host_place) = match draft.host {
         Read::Given(host, place) => (host, place),
@@ -172,6 +178,8 @@ fn upstream(draft: file::Upstream, domain: &Read<String>, loading: &mut Loading<
         app_secrets: draft.app_secrets.or(Vec::new())?,
         verify_tokens: draft.verify_tokens.or(Vec::new())?,
         allow_private: draft.allow_private.or(origin_explicit)?,
+        batches: draft.batches.or(Batches::Whole)?,
+        sign_with: draft.sign_with.or(SignWith::Source)?,
         delivery: delivery?,
         host,
     };
@@ -193,19 +201,46 @@ fn upstream(draft: file::Upstream, domain: &Read<String>, loading: &mut Loading<
             "Write allow_private = true, or the origin",
         );
     }
-    Some(upstream)
+    (is_elsewhere && can_split).then_some(upstream)
 }
 
 /// An upstream that leads back to this gateway answers nothing, for ever.
-fn calls_itself(draft: &file::Upstream, domain: &Read<String>, loading: &mut Loading<'_>) {
-    let (Some((host, place)), Some((domain, _))) = (draft.host.given(), domain.given()) else { return };
-    if draft.origin.is_absent() && host.name() == domain && host.port().is_none_or(|port| port == 443) {
-        let what = "the host is this gateway's own domain: it would call itself";
-        loading.fault(place.clone(), what, "Write where the receiver really is as origin");
-    }
+fn calls_itself(draft: &file::Upstream, own: &Own, loading: &mut Loading<'_>) -> bool {
+    let found = match (draft.origin.given(), draft.host.given()) {
+        (Some((origin, place)), _) => own.is(origin).map(|why| (why, place)),
+        (None, Some((host, place))) if draft.origin.is_absent() => {
+            let why = own.is(&Origin::of(host));
+            why.map(|_| ("the host is this gateway's own domain".to_owned(), place))
+        }
+        _ => None,
+    };
+    let Some((why, place)) = found else { return false };
+    let what = format!("{why}: it would call itself");
+    loading.fault(place.clone(), what, "Write where the receiver really is as origin");
+    true
 }
 
-fn delivery(draft: file::Delivery, loading: &mut Loading<'_>) -> Option<Delivery> {
+/// What pieces of batches are to be signed with, where the upstream has such.
+fn pieces(
+    batches: &Read<Batches>,
+    sign_with: &Read<SignWith>,
+    has_secrets: bool,
+    loading: &mut Loading<'_>,
+) -> bool {
+    if let Some((Batches::Split, place)) = batches.given()
+        && sign_with.is_absent()
+        && !has_secrets
+    {
+        let what = "what is split is signed anew, and there is no secret to sign it with";
+        let remedy = "Give app_secrets or sign_with, or write sign_with = \"none\" where the receiver checks no signature";
+        loading.fault(place.clone(), what, remedy);
+        return false;
+    }
+    true
+}
+
+/// How one destination is delivered to.
+pub(super) fn delivery(draft: file::Delivery, loading: &mut Loading<'_>) -> Option<Delivery> {
     if let (Some((timeout, _)), Some((connect, place))) =
         (draft.timeout.given(), draft.connect_timeout.given())
         && connect > timeout
@@ -260,7 +295,7 @@ fn schedule(
 }
 
 /// Whether calls to it need the operator's word, as far as can be told without looking the name up.
-fn is_private(origin: &Origin) -> bool {
+pub(super) fn is_private(origin: &Origin) -> bool {
     match origin.address() {
         Some(address) => !is_public(address),
         None => origin.host == "localhost" || origin.host.ends_with(".localhost"),

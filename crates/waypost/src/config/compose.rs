@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use waypost_domain::limits;
 
 use super::allow_list;
+use super::entries::{self, Around};
 use super::file::{self, Draft};
 use super::finding::Place;
 use super::forms;
 use super::inputs::Inputs;
 use super::loading::Loading;
-use super::pem;
+use super::own::Own;
 use super::section::Read;
+use super::tls::{self, Shown};
 use super::units::written;
-use super::{Config, Limits, Retention, Server, Storage, TlsFiles};
+use super::{Config, Limits, Retention, Server, Storage};
 
 /// Public plain HTTP where no domain is named.
 const HTTP_LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -31,7 +33,8 @@ const STORE_FILE: &str = "waypost.db";
 
 /// The configuration, unless a part of it is faulty. Every fault between keys is reported either way.
 pub(super) fn compose(inputs: &Inputs, draft: Draft, loading: &mut Loading<'_>) -> Option<Config> {
-    let domain = loading.variable("WAYPOST_DOMAIN", forms::domain).over(draft.server.domain);
+    let domains = loading.variable("WAYPOST_DOMAIN", forms::domains).over(draft.server.domains);
+    let domains = each_once(domains, loading);
     let named = Named {
         http: loading
             .outside("--listen", inputs.listen.as_deref(), forms::addresses)
@@ -44,21 +47,31 @@ pub(super) fn compose(inputs: &Inputs, draft: Draft, loading: &mut Loading<'_>) 
             .over(loading.variable("WAYPOST_ADMIN", forms::address))
             .over(draft.server.admin),
     };
-    let listeners = listeners(&domain, named, loading);
-    let https = listeners.as_ref().map(|listeners| &listeners.https);
-    let tls = tls(draft.tls, https, loading);
+    let listeners = listeners(&domains, named, loading);
+    let shown = listeners.as_ref().map(|listeners| Shown {
+        https: &listeners.https.addresses,
+        https_place: &listeners.https.place,
+        with_http: !listeners.http.addresses.is_empty(),
+    });
+    let tls = tls::compose(draft.tls, &domains, shown, loading);
     let storage = storage(inputs, draft.storage, loading);
     let retention = retention(draft.retention, loading);
     let limits = bounds(draft.limits, loading);
-    let upstreams = allow_list::compose(inputs, draft.upstreams, &domain, loading);
+    let listening = listeners.iter().flat_map(|l| [&l.http, &l.https]).flat_map(|placed| &placed.addresses);
+    let own = Own::new(names(&domains), listening.copied());
+    let is_only_way = draft.entries.as_ref().is_some_and(|drafts| !drafts.has_sources());
+    let upstreams = allow_list::compose(inputs, draft.upstreams, &own, is_only_way, loading);
+    let around = Around { own: &own, upstreams: upstreams.as_deref().unwrap_or_default() };
+    let entries = draft.entries.and_then(|drafts| entries::compose(drafts, &around, loading));
 
     let (listeners, (data_dir, storage)) = (listeners?, storage?);
     let server = Server {
-        domain: domain.optional()?,
+        domains: domains.or(Vec::new())?,
         http: listeners.http.addresses,
         https: listeners.https.addresses,
         admin: listeners.admin,
     };
+    let entries = entries?;
     Some(Config {
         server,
         tls: tls?,
@@ -67,7 +80,34 @@ pub(super) fn compose(inputs: &Inputs, draft: Draft, loading: &mut Loading<'_>) 
         data_dir,
         limits: limits?,
         upstreams: upstreams?,
+        sources: entries.sources,
+        destinations: entries.destinations,
+        routes: entries.routes,
     })
+}
+
+/// The gateway's names, without repetitions.
+fn each_once(domains: Read<Vec<String>>, loading: &mut Loading<'_>) -> Read<Vec<String>> {
+    match domains {
+        Read::Given(names, place) if names.is_empty() => {
+            loading.fault(place, "the list is empty", "Name the gateway's domain, or remove the key");
+            Read::Faulty
+        }
+        Read::Given(names, place) => {
+            let mut once: Vec<String> = Vec::with_capacity(names.len());
+            for name in names {
+                if !once.contains(&name) {
+                    once.push(name);
+                }
+            }
+            Read::Given(once, place)
+        }
+        nothing => nothing,
+    }
+}
+
+fn names(domains: &Read<Vec<String>>) -> impl Iterator<Item = &str> {
+    domains.given().into_iter().flat_map(|(names, _)| names).map(String::as_str)
 }
 
 /// Addresses as somebody named them.
@@ -101,22 +141,22 @@ impl Placed {
     }
 }
 
-fn listeners(domain: &Read<String>, named: Named, loading: &mut Loading<'_>) -> Option<Listeners> {
+fn listeners(domains: &Read<Vec<String>>, named: Named, loading: &mut Loading<'_>) -> Option<Listeners> {
     // What follows from a domain that cannot be read is not known.
-    let unknown = |named| match (domain, named) {
+    let unknown = |named| match (domains, named) {
         (Read::Faulty, Read::Absent) => Read::Faulty,
         (_, named) => named,
     };
     let (named_http, named_https) = (unknown(named.http), unknown(named.https));
     // A domain is served on its usual ports; without one, the local default stands in unless HTTPS
     // addresses were named, which then are all that is meant.
-    let has_domain = !domain.is_absent();
+    let has_domain = !domains.is_absent();
     let (http, https) = match (has_domain, &named_https) {
         (true, _) => (Some(HTTP_PUBLIC), Some(HTTPS_PUBLIC)),
         (false, Read::Given(addresses, _)) if !addresses.is_empty() => (None, None),
         (false, _) => (Some(HTTP_LOCAL), None),
     };
-    let cause = |key: &str| match domain.given() {
+    let cause = |key: &str| match domains.given() {
         Some((_, place)) => place.clone(),
         None => Place::outside(key),
     };
@@ -177,51 +217,6 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && one.port() == other.port() && overlap
 }
 
-fn tls(draft: file::Tls, https: Option<&Placed>, loading: &mut Loading<'_>) -> Option<Option<TlsFiles>> {
-    const REMEDY: &str = "Give certificate and private_key under [tls], PEM files both; \
-        or write https = [] under [server] where something in front ends TLS";
-    if let Some((_, place)) = draft.acme_email.given() {
-        loading.warn(
-            place.clone(),
-            "certificates by ACME are not available in this version; the key does nothing yet",
-            "Give certificate and private_key",
-        );
-    }
-    let files = match (draft.certificate, draft.private_key) {
-        (Read::Given(chain, place), Read::Given(key, key_place)) => {
-            if let Err(wrong) = pem::belong_together(&chain, &key) {
-                loading.fault(key_place, wrong.what, wrong.remedy);
-                return None;
-            }
-            Some((TlsFiles { certificate: chain.path, private_key: key.path }, place))
-        }
-        (Read::Given(_, place), Read::Absent) => {
-            loading.fault(place, "the certificate has no private key", "Give private_key too");
-            return None;
-        }
-        (Read::Absent, Read::Given(_, place)) => {
-            loading.fault(place, "the private key has no certificate", "Give certificate too");
-            return None;
-        }
-        (Read::Absent, Read::Absent) => None,
-        (Read::Faulty, _) | (_, Read::Faulty) => return None,
-    };
-    match (files, https?) {
-        (None, https) if !https.addresses.is_empty() => {
-            loading.fault(https.place.clone(), "HTTPS is to be served and there is no certificate", REMEDY);
-            None
-        }
-        (Some((files, place)), https) => {
-            if https.addresses.is_empty() {
-                let what = "there is a certificate and no HTTPS listener to show it";
-                loading.warn(place, what, "Give server.https an address, or remove the certificate");
-            }
-            Some(Some(files))
-        }
-        (None, _) => Some(None),
-    }
-}
-
 /// The data folder and the store in it.
 fn storage(inputs: &Inputs, draft: file::Storage, loading: &mut Loading<'_>) -> Option<(PathBuf, Storage)> {
     let data = match (&inputs.data, loading.env.look_up("WAYPOST_DATA")) {
@@ -271,6 +266,7 @@ fn retention(draft: file::Retention, loading: &mut Loading<'_>) -> Option<Retent
         delivered_bodies: draft.delivered_bodies.or(defaults.delivered_bodies.min(records))?,
         records,
         dead: draft.dead.or(defaults.dead)?,
+        quarantined: draft.quarantined.or(defaults.quarantined)?,
     })
 }
 

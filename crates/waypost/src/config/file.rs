@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use waypost_domain::{Origin, UpstreamHost, limits};
 
+use super::entries;
 use super::finding::Place;
 use super::forms::{self, LONGEST, between};
 use super::inputs::Inputs;
@@ -14,16 +15,11 @@ use super::page::Page;
 use super::pem::{self, Chain, Key};
 use super::secret;
 use super::section::{Read, Section, boolean, count, just, list, mapped, number, one_or_list, private, text};
-use super::units::{self, Rate};
-use super::{CaFile, Fallback, Kind, Mode, Patience, Secret};
+use super::units;
+use super::{Batches, CaFile, Fallback, Kind, Mode, Patience, Rate, Secret, SignWith};
 
 /// Largest configuration file.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
-
-/// Sections that are part of the product and not of this version.
-const LATER: [&str; 3] = ["source", "destination", "route"];
-const LATER_WHAT: &str = "sources, destinations and routes are not available in this version";
-const LATER_REMEDY: &str = "Use [[upstream]]";
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// What the file says, key by key, before defaults and before keys are compared with each other.
 pub(super) struct Draft {
@@ -34,11 +30,13 @@ pub(super) struct Draft {
     pub(super) limits: Limits,
     /// `None` where they could not be read.
     pub(super) upstreams: Option<Vec<Upstream>>,
+    /// Sources, destinations and routes; `None` in the same way.
+    pub(super) entries: Option<entries::Drafts>,
 }
 
 #[derive(Default)]
 pub(super) struct Server {
-    pub(super) domain: Read<String>,
+    pub(super) domains: Read<Vec<String>>,
     pub(super) http: Read<Vec<SocketAddr>>,
     pub(super) https: Read<Vec<SocketAddr>>,
     pub(super) admin: Read<SocketAddr>,
@@ -48,7 +46,17 @@ pub(super) struct Server {
 pub(super) struct Tls {
     pub(super) certificate: Read<Chain>,
     pub(super) private_key: Read<Key>,
-    pub(super) acme_email: Read<String>,
+    pub(super) acme: Acme,
+}
+
+#[derive(Default)]
+pub(super) struct Acme {
+    pub(super) email: Read<String>,
+    pub(super) directory: Read<String>,
+    pub(super) staging: Read<bool>,
+    pub(super) ca_file: Read<CaFile>,
+    pub(super) eab_kid: Read<String>,
+    pub(super) eab_key: Read<Secret>,
 }
 
 #[derive(Default)]
@@ -63,6 +71,7 @@ pub(super) struct Retention {
     pub(super) delivered_bodies: Read<Duration>,
     pub(super) records: Read<Duration>,
     pub(super) dead: Read<Duration>,
+    pub(super) quarantined: Read<Duration>,
 }
 
 #[derive(Default)]
@@ -84,6 +93,8 @@ pub(super) struct Upstream {
     pub(super) app_secrets: Read<Vec<Secret>>,
     pub(super) verify_tokens: Read<Vec<Secret>>,
     pub(super) allow_private: Read<bool>,
+    pub(super) batches: Read<Batches>,
+    pub(super) sign_with: Read<SignWith>,
     pub(super) delivery: Delivery,
 }
 
@@ -111,6 +122,7 @@ impl Draft {
             retention: Retention::default(),
             limits: Limits::default(),
             upstreams: Some(Vec::new()),
+            entries: Some(entries::Drafts::default()),
         }
     }
 
@@ -118,16 +130,17 @@ impl Draft {
     fn faulty() -> Self {
         Self {
             server: Server {
-                domain: Read::Faulty,
+                domains: Read::Faulty,
                 http: Read::Faulty,
                 https: Read::Faulty,
                 admin: Read::Faulty,
             },
-            tls: Tls { certificate: Read::Faulty, private_key: Read::Faulty, acme_email: Read::Faulty },
+            tls: Tls { certificate: Read::Faulty, private_key: Read::Faulty, acme: Acme::default() },
             storage: Storage { path: Read::Faulty, ..Storage::default() },
             retention: Retention::default(),
             limits: Limits { body_bytes_max: Read::Faulty, ..Limits::default() },
             upstreams: None,
+            entries: None,
         }
     }
 }
@@ -146,6 +159,8 @@ impl Upstream {
             app_secrets: Read::Absent,
             verify_tokens: Read::Absent,
             allow_private: Read::Absent,
+            batches: Read::Absent,
+            sign_with: Read::Absent,
             delivery: Delivery::default(),
         }
     }
@@ -181,10 +196,14 @@ pub(super) fn read(inputs: &Inputs, loading: &mut Loading<'_>) -> Draft {
     draft.unwrap_or_else(Draft::faulty)
 }
 
-/// Reads the keys of one upstream, written on their own.
-pub(super) fn read_upstream(settings: String, loading: &mut Loading<'_>) -> Option<Upstream> {
+/// Reads the keys of one section, written on their own.
+pub(super) fn read_one<T>(
+    settings: String,
+    loading: &mut Loading<'_>,
+    read: impl FnOnce(Section<'_>, &mut Loading<'_>) -> T,
+) -> Option<T> {
     let page = Page::without_file(settings);
-    page.judge(loading, |tree, _, loading| upstream(Section::whole(&page, tree), loading))
+    page.judge(loading, |tree, _, loading| read(Section::whole(&page, tree), loading))
 }
 
 fn draft(mut whole: Section<'_>, loading: &mut Loading<'_>) -> Draft {
@@ -196,17 +215,15 @@ fn draft(mut whole: Section<'_>, loading: &mut Loading<'_>) -> Draft {
     let upstreams = whole.sections("upstream", loading);
     let upstreams = upstreams.into_iter().map(|section| upstream(section, loading)).collect();
     let upstreams = Some(upstreams);
-    for key in LATER {
-        whole.later(key, LATER_WHAT, LATER_REMEDY, loading);
-    }
+    let entries = Some(entries::read(&mut whole, loading));
     whole.finish(loading);
-    Draft { server, tls, storage, retention, limits, upstreams }
+    Draft { server, tls, storage, retention, limits, upstreams, entries }
 }
 
 fn server(mut section: Section<'_>, loading: &mut Loading<'_>) -> Server {
     let addresses = || one_or_list(text(forms::addresses), text(forms::address));
     let server = Server {
-        domain: section.read("domain", loading, text(forms::domain)),
+        domains: section.read("domain", loading, one_or_list(just(text(forms::domain)), text(forms::domain))),
         http: section.read("http", loading, addresses()),
         https: section.read("https", loading, addresses()),
         admin: section.read("admin", loading, text(forms::address)),
@@ -227,7 +244,18 @@ fn tls(mut section: Section<'_>, loading: &mut Loading<'_>) -> Tls {
             loading,
             private(|text, _, loading| pem::key(text, loading)),
         ),
-        acme_email: section.read("acme_email", loading, text(forms::mail)),
+        acme: Acme {
+            email: section.read("acme_email", loading, text(forms::mail)),
+            directory: section.read("acme_directory", loading, text(|text| Ok(text.to_owned()))),
+            staging: section.read("acme_staging", loading, boolean),
+            ca_file: section.read(
+                "acme_ca_file",
+                loading,
+                private(|text, _, loading| pem::roots(text, loading)),
+            ),
+            eab_kid: section.read("acme_eab_kid", loading, text(|text| Ok(text.to_owned()))),
+            eab_key: section.read("acme_eab_key", loading, private(secret::of_key)),
+        },
     };
     section.finish(loading);
     tls
@@ -251,6 +279,7 @@ fn retention(mut section: Section<'_>, loading: &mut Loading<'_>) -> Retention {
         delivered_bodies: section.read("delivered_bodies", loading, time(Duration::ZERO)),
         records: section.read("records", loading, time(RETENTION_SHORTEST)),
         dead: section.read("dead", loading, time(RETENTION_SHORTEST)),
+        quarantined: section.read("quarantined", loading, time(RETENTION_SHORTEST)),
     };
     section.finish(loading);
     retention
@@ -271,7 +300,8 @@ fn limits(mut section: Section<'_>, loading: &mut Loading<'_>) -> Limits {
     limits
 }
 
-fn upstream(mut section: Section<'_>, loading: &mut Loading<'_>) -> Upstream {
+/// Reads one upstream.
+pub(super) fn upstream(mut section: Section<'_>, loading: &mut Loading<'_>) -> Upstream {
     let secret = || private(secret::of_key);
     let upstream = Upstream {
         place: section.place().clone(),
@@ -288,6 +318,8 @@ fn upstream(mut section: Section<'_>, loading: &mut Loading<'_>) -> Upstream {
         app_secrets: section.read("app_secrets", loading, one_or_list(just(secret()), secret())),
         verify_tokens: section.read("verify_token", loading, one_or_list(just(secret()), secret())),
         allow_private: section.read("allow_private", loading, boolean),
+        batches: section.read("batches", loading, text(forms::batches)),
+        sign_with: section.read("sign_with", loading, private(entries::sign_with)),
         delivery: delivery(&mut section, loading),
     };
     section.finish(loading);
@@ -295,7 +327,7 @@ fn upstream(mut section: Section<'_>, loading: &mut Loading<'_>) -> Upstream {
 }
 
 /// The keys that say how to deliver, wherever something is delivered to.
-fn delivery(section: &mut Section<'_>, loading: &mut Loading<'_>) -> Delivery {
+pub(super) fn delivery(section: &mut Section<'_>, loading: &mut Loading<'_>) -> Delivery {
     let deadline = || text(between(Duration::from_millis(100), Duration::from_secs(600)));
     let step = text(between(Duration::from_secs(1), LONGEST));
     let status = || mapped(count(100, 599), |status| u16::try_from(status).ok());

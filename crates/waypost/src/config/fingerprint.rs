@@ -17,7 +17,7 @@ pub(crate) struct Fingerprint(BTreeMap<PathBuf, Print>);
 type Print = Result<(usize, u64), io::ErrorKind>;
 
 /// Most bytes of one file that count.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024 + 1;
 
 impl Fingerprint {
     /// The files as they are now. Blocks on the disk.
@@ -33,6 +33,12 @@ impl Fingerprint {
     /// The same files as they are now. Blocks on the disk.
     pub(crate) fn renewed(&self) -> Self {
         Self::of(self.paths())
+    }
+
+    /// These files and those of another, as each was seen; of one in both, as the other saw it.
+    pub(crate) fn joined(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
     }
 
     /// The files it covers.

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use waypost_domain::{Origin, UpstreamHost};
+use http::uri::PathAndQuery;
+use waypost_domain::{Origin, UpstreamHost, limits};
+use waypost_engine::sender::StandardSecret;
 
 use super::finding::shown;
 use super::units::{duration, written};
-use super::{Fallback, Kind, Mode, Patience};
+use super::{Batches, Fallback, Kind, Mode, Patience, ReceiverUrl};
 
 /// What is wrong with a value, and what to do: the two sentences of a finding.
 #[derive(Debug)]
@@ -31,6 +33,14 @@ pub(super) fn domain(text: &str) -> Result<String, Wrong> {
         Some(_) => Err(Wrong::new("a domain has no port", REMEDY)),
         None => Ok(host.as_str().to_owned()),
     }
+}
+
+/// Names that certificates can be had for, comma separated.
+pub(super) fn domains(text: &str) -> Result<Vec<String>, Wrong> {
+    if text.split(',').nth(ADDRESSES_MAX).is_some() {
+        return Err(Wrong::new(format!("more than {ADDRESSES_MAX} names"), "Name fewer"));
+    }
+    text.split(',').map(|name| domain(name.trim())).collect()
 }
 
 /// An address to listen on.
@@ -59,6 +69,12 @@ const ADDRESSES_MAX: usize = 64;
 
 /// An upstream's host.
 pub(super) fn host(text: &str) -> Result<UpstreamHost, Wrong> {
+    if text.eq_ignore_ascii_case(".well-known") {
+        return Err(Wrong::new(
+            "`.well-known` cannot be an upstream: certificates are proved with addresses under it",
+            "Write the receiver's host",
+        ));
+    }
     let host = bare_host(
         text,
         "Write the host as callers will write it, like chatwoot.example.com or chatwoot.example.com:8443",
@@ -136,6 +152,96 @@ pub(super) fn kind(text: &str) -> Result<Kind, Wrong> {
         "chatwoot" => Ok(Kind::Chatwoot),
         _ => Err(Wrong::new(format!("{} is not a kind", shown(text)), "Write \"http\" or \"chatwoot\"")),
     }
+}
+
+/// In what form batches go.
+pub(super) fn batches(text: &str) -> Result<Batches, Wrong> {
+    match text {
+        "whole" => Ok(Batches::Whole),
+        "split" => Ok(Batches::Split),
+        _ => Err(Wrong::new(
+            format!("{} is not a form of batches", shown(text)),
+            "Write \"split\" (one event at a time) or \"whole\" (as they came, where all is for it)",
+        )),
+    }
+}
+
+/// Longest name.
+const NAME_BYTES_MAX: usize = 64;
+
+/// The name of a source, a destination or a route.
+pub(super) fn name(text: &str) -> Result<String, Wrong> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    let starts = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if plain && starts && text.len() <= NAME_BYTES_MAX {
+        return Ok(text.to_owned());
+    }
+    Err(Wrong::new(
+        format!("{} is not a name", shown(text)),
+        "Write up to 64 letters, digits, -, _ and dots, a letter or digit first",
+    ))
+}
+
+/// Fewest characters of a source's token: 22 of 64 kinds are 132 bits.
+const TOKEN_BYTES_MIN: usize = 22;
+/// Longest token of a source.
+const TOKEN_BYTES_MAX: usize = 128;
+
+/// A source's token. No fault repeats it.
+pub(super) fn token(text: &str) -> Result<(), Wrong> {
+    const REMEDY: &str = "Write 22 to 128 letters, digits, - and _ that cannot be guessed, made with `openssl rand -hex 16`; or have `waypost source add` make one";
+    if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+        return Err(Wrong::new("the token has characters that an address would have to escape", REMEDY));
+    }
+    if !(TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&text.len()) {
+        return Err(Wrong::new(format!("the token has {} characters", text.len()), REMEDY));
+    }
+    Ok(())
+}
+
+/// A receiver's whole address. What may be a secret in it is not repeated.
+pub(super) fn url(text: &str) -> Result<ReceiverUrl, Wrong> {
+    const REMEDY: &str = "Write it whole, like https://support.example.com/webhooks/whatsapp/%2B15551234567";
+    let wrong = |what: String| Err(Wrong::new(what, REMEDY));
+    if text.contains('#') {
+        return wrong("what follows a # never reaches a receiver".to_owned());
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return wrong("it has spaces or characters that must be escaped".to_owned());
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return wrong("it has no https:// or http:// in front".to_owned());
+    };
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return wrong("it names a user, and none is ever sent".to_owned());
+    }
+    let origin: Result<Origin, _> = format!("{}://{authority}", scheme.to_ascii_lowercase()).parse();
+    let (origin, host) = match (origin, authority.parse::<UpstreamHost>()) {
+        (Ok(origin), Ok(host)) => (origin, host),
+        (Err(error), _) => return wrong(format!("not an address: {error}")),
+        (_, Err(error)) => return wrong(format!("not an address: {error}")),
+    };
+    let path = match path.as_bytes() {
+        [b'/', ..] => path.to_owned(),
+        _ => format!("/{path}"),
+    };
+    if path.len() > limits::TARGET_BYTES_MAX {
+        return wrong(format!("its path is longer than {} characters", limits::TARGET_BYTES_MAX));
+    }
+    match PathAndQuery::try_from(path.as_str()) {
+        Ok(target) if target.as_str() == path => {
+            Ok(ReceiverUrl { text: text.to_owned(), origin, host, path_and_query: target })
+        }
+        _ => wrong("its path has characters that must be escaped".to_owned()),
+    }
+}
+
+/// A secret in the form of Standard Webhooks: `whsec_` and base64. No fault repeats it.
+pub(super) fn webhook_secret(text: &str) -> Result<(), Wrong> {
+    const REMEDY: &str =
+        "Write whsec_ and 24 to 64 random bytes in base64, as in whsec_$(openssl rand -base64 32)";
+    StandardSecret::parse(text).map(drop).map_err(|error| Wrong::new(error.to_string(), REMEDY))
 }
 
 /// A prefix of paths that can match: one that the edge would refuse is a mistake.

@@ -7,7 +7,7 @@ use super::fingerprint::Disk;
 use super::forms::Wrong;
 use super::inputs::Env;
 use super::section::Read;
-use super::{Config, Loaded, Refused};
+use super::{Config, Loaded, Made, Refused};
 
 /// Faults listed; more are only counted.
 const FAULTS_MAX: usize = 100;
@@ -108,11 +108,13 @@ impl<'a> Loading<'a> {
         }
     }
 
-    /// One value with nothing wrong and what is doubtful about it, or all faults in one text.
-    pub(super) fn conclude_one<T>(mut self, value: Option<T>) -> Result<(T, Vec<Finding>), String> {
+    /// One entry with nothing wrong and what is doubtful about it, or all faults in one text.
+    pub(super) fn conclude_one<T>(mut self, entry: Option<T>) -> Result<Made<T>, String> {
         self.warn_of_open_files();
-        match value {
-            Some(value) if self.faults.is_empty() => Ok((value, self.warnings)),
+        match entry {
+            Some(entry) if self.faults.is_empty() => {
+                Ok(Made { entry, warnings: self.warnings, fingerprint: self.disk.into_fingerprint() })
+            }
             _ => Err(self.faults.iter().map(Finding::to_string).collect::<Vec<_>>().join(" ")),
         }
     }

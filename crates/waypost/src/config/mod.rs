@@ -14,12 +14,14 @@
 
 mod allow_list;
 mod compose;
+mod entries;
 mod file;
 mod finding;
 mod fingerprint;
 mod forms;
 mod inputs;
 mod loading;
+mod own;
 mod page;
 mod pem;
 mod restart;
@@ -27,30 +29,38 @@ pub(crate) mod secret;
 mod section;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod units;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use waypost_domain::{Origin, RetrySchedule, Rulings, UpstreamHost};
 
+pub(crate) use entries::{
+    Batches, DESTINATIONS_MAX, Destination, ROUTES_TO_MAX, ReceiverUrl, Route, SOURCES_MAX, SignWith, Source,
+};
 pub(crate) use finding::Finding;
 pub(crate) use fingerprint::Fingerprint;
 pub(crate) use inputs::{Env, Inputs};
+pub(crate) use own::Own;
 pub(crate) use restart::restart_needed;
 pub(crate) use secret::Secret;
-pub(crate) use units::{Rate, parse_duration};
+pub(crate) use tls::{Acme, Tls, TlsFiles};
+pub(crate) use units::parse_duration;
+pub(crate) use waypost_domain::{Patience, Rate};
 
 /// Everything the gateway was told, validated and resolved. Never changed: a reload makes another.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Config {
     /// Where it listens.
     pub(crate) server: Server,
-    /// The certificate it shows; present wherever `server.https` is not empty.
-    pub(crate) tls: Option<TlsFiles>,
+    /// The certificates it shows; present wherever `server.https` is not empty.
+    pub(crate) tls: Option<Tls>,
     /// Where events are kept.
     pub(crate) storage: Storage,
     /// How long is kept what is no longer owed.
@@ -62,13 +72,19 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// The allow-list, each host once: those of the file, then of the environment, then of the flags.
     pub(crate) upstreams: Vec<Upstream>,
+    /// The file's sources.
+    pub(crate) sources: Vec<Arc<Source>>,
+    /// The file's destinations.
+    pub(crate) destinations: Vec<Arc<Destination>>,
+    /// The file's routes: each from one of the sources to some of the destinations.
+    pub(crate) routes: Vec<Arc<Route>>,
 }
 
 /// `[server]`: addresses, each different from the others; port 0 asks the system for one.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Server {
-    /// The name in the callback address.
-    pub(crate) domain: Option<String>,
+    /// Its names, each once; the first is the one in callback addresses.
+    pub(crate) domains: Vec<String>,
     /// Public plain HTTP. Empty only where `https` is not.
     pub(crate) http: Vec<SocketAddr>,
     /// Public HTTPS.
@@ -77,13 +93,11 @@ pub(crate) struct Server {
     pub(crate) admin: SocketAddr,
 }
 
-/// `[tls]`: PEM files that were there, could be read and belong together when the configuration was loaded.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) struct TlsFiles {
-    /// The certificate chain, leaf first.
-    pub(crate) certificate: PathBuf,
-    /// The leaf's key.
-    pub(crate) private_key: PathBuf,
+impl Server {
+    /// The name in callback addresses.
+    pub(crate) fn domain(&self) -> Option<&str> {
+        self.domains.first().map(String::as_str)
+    }
 }
 
 /// `[storage]`.
@@ -106,6 +120,8 @@ pub(crate) struct Retention {
     pub(crate) records: Duration,
     /// Everything of what has died, from then on; at least an hour.
     pub(crate) dead: Duration,
+    /// Everything of what no route took; at least an hour.
+    pub(crate) quarantined: Duration,
 }
 
 /// `[limits]`: those of `waypost_domain::limits` that an operator may change.
@@ -145,6 +161,10 @@ pub(crate) struct Upstream {
     /// Whether its address may be private, loopback or link-local. An explicit origin implies it,
     /// unless `allow_private = false` is written too.
     pub(crate) allow_private: bool,
+    /// In what form it takes requests of several events.
+    pub(crate) batches: Batches,
+    /// What pieces of such requests are signed with.
+    pub(crate) sign_with: SignWith,
     /// How it is delivered to.
     pub(crate) delivery: Delivery,
 }
@@ -207,6 +227,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// The word for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Chatwoot => "chatwoot",
+        }
+    }
+
     /// The pace where an operator sets none. Chatwoot's default limit (Rack::Attack's `req/ip`) is 3,000 a
     /// minute from one address, whatever they are for; a little is left to others behind the same one.
     fn rate_max(self) -> Option<Rate> {
@@ -215,17 +243,6 @@ impl Kind {
             Self::Chatwoot => Some(Rate { attempts: 2_900, per: Duration::from_secs(60) }),
         }
     }
-}
-
-/// How long a failing delivery holds those behind it in its lane.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Patience {
-    /// Not at all.
-    None,
-    /// Until it is delivered or dead.
-    Forever,
-    /// So long.
-    For(Duration),
 }
 
 /// A configuration that stands.
@@ -273,20 +290,76 @@ pub(crate) fn load(inputs: &Inputs) -> Result<Loaded, Refused> {
     loading.conclude(config)
 }
 
+/// An entry that was made at run time, read from its settings.
+#[derive(Debug)]
+pub(crate) struct Made<T> {
+    /// What it asks for.
+    pub(crate) entry: T,
+    /// What is allowed and yet probably not meant.
+    pub(crate) warnings: Vec<Finding>,
+    /// The files that it names, and what they held.
+    pub(crate) fingerprint: Fingerprint,
+}
+
 /// Reads one upstream that was made at run time: the keys of an `[[upstream]]`, in TOML or as a JSON object.
 ///
 /// Its paths are relative to the working directory; its secrets come from this process's environment.
 ///
-/// Answers with it and with what is allowed and yet probably not meant.
+/// # Errors
+///
+/// All that is wrong with it, in one text for people.
+pub(crate) fn upstream_of_settings(settings: &str, own: &Own) -> Result<Made<Upstream>, String> {
+    upstream_of(settings, own, &Env::Process)
+}
+
+fn upstream_of(settings: &str, own: &Own, env: &Env) -> Result<Made<Upstream>, String> {
+    made(settings, env, |text, loading| {
+        let draft = file::read_one(text, loading, file::upstream)?;
+        allow_list::one_upstream(draft, own, loading)
+    })
+}
+
+/// Reads one source that was made at run time, in the same way.
 ///
 /// # Errors
 ///
 /// All that is wrong with it, in one text for people.
-pub(crate) fn upstream_of_settings(settings: &str) -> Result<(Upstream, Vec<Finding>), String> {
-    upstream_of(settings, &Env::Process)
+pub(crate) fn source_of_settings(settings: &str) -> Result<Made<Source>, String> {
+    made(settings, &Env::Process, |text, loading| {
+        let draft = file::read_one(text, loading, entries::source)?;
+        entries::one_source(draft, loading)
+    })
 }
 
-fn upstream_of(settings: &str, env: &Env) -> Result<(Upstream, Vec<Finding>), String> {
+/// Reads one destination that was made at run time, in the same way.
+///
+/// # Errors
+///
+/// All that is wrong with it, in one text for people.
+pub(crate) fn destination_of_settings(settings: &str, own: &Own) -> Result<Made<Destination>, String> {
+    made(settings, &Env::Process, |text, loading| {
+        let draft = file::read_one(text, loading, entries::destination)?;
+        entries::one_destination(draft, own, loading)
+    })
+}
+
+/// Reads one route that was made at run time, in the same way. Whether what it names is there, is not asked.
+///
+/// # Errors
+///
+/// All that is wrong with it, in one text for people.
+pub(crate) fn route_of_settings(settings: &str) -> Result<Made<Route>, String> {
+    made(settings, &Env::Process, |text, loading| {
+        let draft = file::read_one(text, loading, entries::route)?;
+        entries::one_route(draft, loading)
+    })
+}
+
+fn made<T>(
+    settings: &str,
+    env: &Env,
+    read: impl FnOnce(String, &mut loading::Loading<'_>) -> Option<T>,
+) -> Result<Made<T>, String> {
     let toml = if settings.trim_start().starts_with('{') {
         // Where JSON is wrong its text may be a secret's, so only the position is told.
         let table: toml::Table = serde_json::from_str(settings)
@@ -296,7 +369,6 @@ fn upstream_of(settings: &str, env: &Env) -> Result<(Upstream, Vec<Finding>), St
         settings.to_owned()
     };
     let mut loading = loading::Loading::of(env);
-    let draft = file::read_upstream(toml, &mut loading);
-    let upstream = draft.and_then(|draft| allow_list::one_upstream(draft, &mut loading));
-    loading.conclude_one(upstream)
+    let entry = read(toml, &mut loading);
+    loading.conclude_one(entry)
 }

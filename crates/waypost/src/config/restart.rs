@@ -7,13 +7,24 @@ use super::{Config, Limits, Server, Storage};
 /// Both values are taken apart to the last key, so that a new one cannot be forgotten here.
 pub(crate) fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
     // Whatever stands behind `_` may be swapped in while running.
-    let Config { server, tls, storage, retention, data_dir, limits, upstreams: _ } = old;
-    let Server { domain, http, https, admin } = server;
+    let Config {
+        server,
+        tls,
+        storage,
+        retention,
+        data_dir,
+        limits,
+        upstreams: _,
+        sources: _,
+        destinations: _,
+        routes: _,
+    } = old;
+    let Server { domains, http, https, admin } = server;
     let Storage { path, bytes_max, free_bytes_min } = storage;
     let Limits { body_bytes_max, connections_max, connections_per_address_max, bodies_in_flight_bytes_max } =
         limits;
     let differences = [
-        ("server.domain", *domain != new.server.domain),
+        ("server.domain", *domains != new.server.domains),
         ("server.http", *http != new.server.http),
         ("server.https", *https != new.server.https),
         ("server.admin", *admin != new.server.admin),

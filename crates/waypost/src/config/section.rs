@@ -138,20 +138,15 @@ impl<'t> Section<'t> {
         sections
     }
 
-    /// A key that is part of the product and not of this version: a fault wherever it is written.
-    pub(super) fn later(&mut self, key: &'static str, what: &str, remedy: &str, loading: &mut Loading<'_>) {
-        self.known.push(key);
-        let Some((name, _)) = self.table.and_then(|table| table.get_key_value(key)) else { return };
-        loading.fault(self.page.place(&self.child(key), name.span()), what, remedy);
-    }
-
-    /// Every key was asked for: the others are faults.
-    pub(super) fn finish(self, loading: &mut Loading<'_>) {
+    /// Every key was asked for: the others are faults. Whether there were any.
+    pub(super) fn finish(self, loading: &mut Loading<'_>) -> bool {
+        let mut strangers = false;
         for (name, _) in self.table.into_iter().flatten() {
             let key: &str = name.get_ref();
             if self.known.contains(&key) {
                 continue;
             }
+            strangers = true;
             let remedy = match nearest(key, &self.known) {
                 Some(meant) => format!("Did you mean {meant}?"),
                 None => format!("Known here: {}", self.known.join(", ")),
@@ -159,6 +154,7 @@ impl<'t> Section<'t> {
             let place = self.page.place(&self.child(key), name.span());
             loading.fault(place, "there is no such key", remedy);
         }
+        strangers
     }
 
     fn item(&mut self, key: &'static str) -> Option<Item<'t>> {
@@ -188,6 +184,13 @@ pub(super) struct Item<'t> {
 impl<'t> Item<'t> {
     pub(super) fn place(&self) -> Place {
         self.page.place(&self.key, self.value.span())
+    }
+
+    /// The value as a section of its own, where it is one.
+    pub(super) fn section(&self) -> Option<Section<'t>> {
+        let DeValue::Table(table) = self.value.get_ref() else { return None };
+        let (page, place) = (self.page, self.place());
+        Some(Section { page, path: self.key.clone(), place, table: Some(table), known: Vec::new() })
     }
 
     fn elements(&self, array: &'t DeArray<'t>) -> impl Iterator<Item = Item<'t>> {

@@ -2,17 +2,10 @@
 
 use std::time::Duration;
 
+use waypost_domain::Rate;
+
 use super::finding::shown;
 use super::forms::Wrong;
-
-/// So many per so long.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Rate {
-    /// How many attempts may begin; at least one.
-    pub(crate) attempts: u32,
-    /// In what time: a second, a minute or an hour.
-    pub(crate) per: Duration,
-}
 
 /// A duration as the configuration writes it, for flags and requests that take one too.
 ///

@@ -13,7 +13,7 @@ use super::finding::{Finding, Report, Severity};
 use super::reach::{Private, Target, reach};
 use super::trust::Trust;
 use super::{chain, clock as watch, disk, ports, receivers, store};
-use crate::config::{self, Config, Inputs};
+use crate::config::{self, Config, Inputs, Tls};
 use crate::exit::Exit;
 
 /// How long the name may take to resolve.
@@ -54,7 +54,7 @@ pub(super) async fn examine(
     }
     report.say(disk::examine(&config));
     report.say(ports::examine(&config, running.is_there()).await);
-    if let Some(domain) = &config.server.domain {
+    for domain in &config.server.domains {
         report.say(name_leads_here(domain, &config).await);
     }
     match Trust::new(extra_roots) {
@@ -170,7 +170,7 @@ async fn certificate(config: &Config, running: bool, trust: &Trust, clock: &Cloc
                 .remedy("Examine the public address with `waypost doctor https://…`"),
         ];
     }
-    let name = config.server.domain.as_deref();
+    let name = config.server.domain();
     if running {
         let Some(name) = name else {
             return vec![Finding::note(
@@ -195,7 +195,7 @@ async fn certificate(config: &Config, running: bool, trust: &Trust, clock: &Cloc
         }
         return findings;
     }
-    let Some(files) = &config.tls else {
+    let Some(Tls::Files(files)) = &config.tls else {
         return vec![
             Finding::note(CHECK, "", "it is got when the server runs").remedy("Start it, then ask again"),
         ];

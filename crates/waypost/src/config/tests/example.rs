@@ -22,7 +22,7 @@ fn every_line_of_the_example_stands_once_its_mark_is_taken_away() {
     let uncommented: Vec<&str> = EXAMPLE
         .lines()
         .map(|line| match line.strip_prefix('#') {
-            Some(key) if key.starts_with(|first: char| first.is_ascii_lowercase()) => {
+            Some(key) if key.starts_with(|first: char| first.is_ascii_lowercase() || first == '[') => {
                 shown += 1;
                 key
             }
@@ -30,9 +30,15 @@ fn every_line_of_the_example_stands_once_its_mark_is_taken_away() {
         })
         .collect();
     let mut inputs = folder.inputs(uncommented.join("\n"));
-    inputs.env = Env::fixed([("META_APP_SECRET", "a"), ("META_VERIFY_TOKEN", "b")]);
+    inputs.env = Env::fixed([
+        ("META_APP_SECRET", "a"),
+        ("META_VERIFY_TOKEN", "b"),
+        ("ACME_TOKEN", "an-opaque-token-of-this-length"),
+        ("SUPPORT_APP_SECRET", "c"),
+        ("OPS_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="),
+    ]);
     let config = load(&inputs).unwrap_or_else(|refused| panic!("{refused}")).config;
-    assert_eq!(shown, 31);
+    assert_eq!(shown, 59);
     // Where it says that it shows defaults, it does.
     let defaults = folder.load(EXAMPLE).unwrap().config;
     assert_eq!(config.limits, defaults.limits);
@@ -55,7 +61,6 @@ fn every_documented_key_is_accepted() {
         https = "0.0.0.0:443"
         admin = "127.0.0.1:9090"
         [tls]
-        acme_email = "ops@example.com"
         certificate = "cert.pem"
         private_key = "key.pem"
         [storage]
@@ -66,6 +71,7 @@ fn every_documented_key_is_accepted() {
         delivered_bodies = "0s"
         records = "1h"
         dead = "3650d"
+        quarantined = "1h"
         [limits]
         body_bytes_max = 4194304
         connections_max = 10000
@@ -88,6 +94,36 @@ fn every_documented_key_is_accepted() {
         rate_max = "50/s"
         schedule = ["5s", "15s", "30s", "1m", "2m", "5m", "10m", "30m", "1h", "2h", "4h", "6h"]
         give_up_after = "8d"
+        batches = "split"
+        sign_with = "none"
+        [[source]]
+        name = "acme"
+        token = "q7x0m2q7x0m2q7x0m2q7x0m2"
+        verify_token = ["a token", "another"]
+        app_secrets = ["env:META_APP_SECRET"]
+        [[destination]]
+        name = "support"
+        url = "https://support.example.com/webhooks/whatsapp/%2B15551234567"
+        kind = "chatwoot"
+        batches = "split"
+        sign_with = "env:META_APP_SECRET"
+        webhook_secrets = ["whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="]
+        ca_file = "cert.pem"
+        allow_private = true
+        timeout = "15s"
+        connect_timeout = "5s"
+        lane_patience = "2m"
+        concurrency_max = 64
+        rate_max = "50/s"
+        schedule = ["5s"]
+        give_up_after = "8d"
+        retry_statuses = [422]
+        dead_statuses = [410]
+        [[route]]
+        name = "messages"
+        source = "acme"
+        match = { phone_number_id = "106540352242922", field = ["messages", "smb_message_echoes"] }
+        to = ["support"]
         "#,
     );
     inputs.env = Env::fixed([("META_APP_SECRET", "a")]);

@@ -12,9 +12,7 @@ fn each_fault_has_its_place_and_its_remedy() {
     const DOMAIN: &str = "Write the host name alone, like proxy.example.com.";
     const ORIGIN: &str = "Write scheme, host and port, like https://10.0.0.7:8443 or http://localhost:3000.";
     const PREFIX: &str = "Write how the path begins, byte for byte, like /webhooks/.";
-    const NEEDS_CERTIFICATE: &str = "HTTPS is to be served and there is no certificate. Give certificate and private_key under [tls], PEM files both; or write https = [] under [server] where something in front ends TLS.";
-    const LATER: &str =
-        "sources, destinations and routes are not available in this version. Use [[upstream]].";
+    const NEEDS_CERTIFICATE: &str = "HTTPS is to be served and there is no certificate. Give acme_email under [tls], and the domain's certificate comes by itself; or certificate and private_key, PEM files both; or write https = [] under [server] where something in front ends TLS.";
     let upstream = "[[upstream]]\nhost = \"a.example\"\n";
     let after = |keys: &str| format!("{upstream}{keys}");
     let cases: Vec<(String, String)> = vec![
@@ -28,10 +26,6 @@ fn each_fault_has_its_place_and_its_remedy() {
         (after("  app_secret = []"), "3:3: upstream[0].app_secret: there is no such key. Did you mean app_secrets?".into()),
         ("[tls]\nacme_mail = \"a@b.example\"".into(), "2:1: tls.acme_mail: there is no such key. Did you mean acme_email?".into()),
         ("[limits]\nbody_max = 1".into(), "2:1: limits.body_max: there is no such key. Known here: body_bytes_max, connections_max, connections_per_address_max, bodies_in_flight_bytes_max.".into()),
-        // Not there yet.
-        ("\n[[source]]\nname = \"a\"".into(), format!("2:3: source: {LATER}")),
-        ("[[destination]]\nname = \"a\"".into(), format!("1:3: destination: {LATER}")),
-        ("[[route]]\nsource = \"a\"".into(), format!("1:3: route: {LATER}")),
         // Wrong types.
         ("server = 1".into(), "1:10: server: a number where a section is expected. Write [server] and its keys below it.".into()),
         ("[upstream]\nhost = \"a.example\"".into(), "1:1: upstream: a section where a list of sections is expected. Write [[upstream]] before the keys of each.".into()),
@@ -88,7 +82,15 @@ fn each_fault_has_its_place_and_its_remedy() {
         ("[limits]\nbody_bytes_max = 4096\nbodies_in_flight_bytes_max = 2048".into(), "3:30: limits.bodies_in_flight_bytes_max: not even one body of body_bytes_max fits. Give at least 4096.".into()),
         ("[server]\nhttps = \"127.0.0.1:0\"".into(), format!("2:9: server.https: {NEEDS_CERTIFICATE}")),
         ("[server]\ndomain = \"a.example\"".into(), format!("2:10: server.domain: {NEEDS_CERTIFICATE}")),
-        ("[server]\ndomain = \"a.example\"\n[tls]\nacme_email = \"ops@a.example\"".into(), format!("2:10: server.domain: {NEEDS_CERTIFICATE}")),
+        ("[server]\ndomain = []".into(), "2:10: server.domain: the list is empty. Name the gateway's domain, or remove the key.".into()),
+        ("[server]\nhttps = \"127.0.0.1:0\"\n[tls]\nacme_email = \"ops@a.example\"".into(), "4:14: tls.acme_email: there is no domain to get a certificate for. Name it as domain under [server].".into()),
+        ("[server]\ndomain = \"localhost\"\n[tls]\nacme_email = \"ops@a.example\"".into(), "2:10: server.domain: `localhost` cannot be certified: write a full name like proxy.example.com, no address and no wildcard. Name domains that public authorities certify, or give certificate files.".into()),
+        ("[server]\ndomain = \"a.example\"\n[tls]\nacme_email = \"ops@a.example\"\nacme_directory = \"http://ca.example\"".into(), "5:18: tls.acme_directory: `http://ca.example` is not the https address of an ACME directory. Write the authority's directory, like https://acme-v02.api.letsencrypt.org/directory.".into()),
+        ("[server]\ndomain = \"a.example\"\n[tls]\nacme_email = \"ops@a.example\"\nacme_directory = \"https://ca.example\"\nacme_staging = true".into(), "6:16: tls.acme_staging: the directory is named, so there is nothing to choose. Remove acme_staging or acme_directory.".into()),
+        ("[server]\ndomain = \"a.example\"\n[tls]\nacme_email = \"ops@a.example\"\nacme_eab_kid = \"k\"".into(), "5:16: tls.acme_eab_kid: the external account has no key. Give acme_eab_key too.".into()),
+        ("[server]\ndomain = \"a.example\"\n[tls]\nacme_email = \"ops@a.example\"\nacme_eab_key = \"k\"".into(), "5:16: tls.acme_eab_key: the external account's key has no name. Give acme_eab_kid too.".into()),
+        ("[server]\ndomain = \"a.example\"\n[tls]\nacme_email = \"ops@a.example\"\nacme_eab_kid = \"k\"\nacme_eab_key = \"hunter two\"".into(), "6:16: tls.acme_eab_key: the external account needs a key id, and a key in base64url. Copy both from the authority's page, the key in base64url.".into()),
+        ("[tls]\nacme_staging = true".into(), "2:16: tls.acme_staging: nobody asks for a certificate. Give acme_email too.".into()),
         ("[server]\nhttp = []".into(), "2:8: server.http: there is no public address to listen on. Give server.http or server.https an address.".into()),
         ("[server]\nhttp = \"127.0.0.1:9090\"".into(), "server.admin: 127.0.0.1:9090 and 127.0.0.1:9090 of server.http cannot both be listened on. Give each listener its own port.".into()),
         ("[server]\nhttp = \"0.0.0.0:81\"\nadmin = \"127.0.0.1:81\"".into(), "3:9: server.admin: 127.0.0.1:81 and 0.0.0.0:81 of server.http cannot both be listened on. Give each listener its own port.".into()),
@@ -147,7 +149,9 @@ fn all_faults_are_told_at_once_in_the_order_of_the_file() {
             (16, "upstream[1].paths[1]"),
             (17, "upstream[1].app_secrets[0]"),
             (17, "upstream[1].app_secrets[1]"),
-            (18, "route"),
+            (18, "route[0].source"),
+            (18, "route[0].match"),
+            (18, "route[0].to"),
         ]
     );
     assert_eq!(refused.to_string().lines().count(), refused.faults.len());
@@ -193,7 +197,7 @@ fn flags_and_variables_are_faulted_by_name() {
     assert_eq!(
         faults,
         [
-            "WAYPOST_HTTPS: HTTPS is to be served and there is no certificate. Give certificate and private_key under [tls], PEM files both; or write https = [] under [server] where something in front ends TLS.",
+            "WAYPOST_HTTPS: HTTPS is to be served and there is no certificate. Give acme_email under [tls], and the domain's certificate comes by itself; or certificate and private_key, PEM files both; or write https = [] under [server] where something in front ends TLS.",
             "--data: no folder is named. Name the folder to keep data in.",
             "--allow: a.example is named twice. Name each host once.",
             "--allow: not an origin: an origin starts with https:// or http://. Write scheme, host and port, like https://10.0.0.7:8443 or http://localhost:3000.",
@@ -226,8 +230,8 @@ fn bytes_that_are_no_text_are_a_fault_where_they_begin() {
         folder.faults(b"# gr\xc3\xbc\xc3\x9fe\nx = \"\xff\"\n"),
         ["waypost.toml:2:6: the file is not UTF-8 text from here on. Save it as UTF-8."]
     );
-    let large = folder.faults(" ".repeat(1024 * 1024 + 1));
-    assert!(large[0].contains("it is larger than 1024 KiB"), "{large:?}");
+    let large = folder.faults(" ".repeat(16 * 1024 * 1024 + 1));
+    assert!(large[0].contains("it is larger than 16384 KiB"), "{large:?}");
 }
 
 #[test]
@@ -268,7 +272,7 @@ fn what_is_probably_not_meant_is_a_warning() {
     folder.certify("cert.pem", "key.pem");
     let loaded = folder
         .load(
-            "[server]\nadmin = \"0.0.0.0:9091\"\n[tls]\ncertificate = \"cert.pem\"\nprivate_key = \"key.pem\"\nacme_email = \"ops@a.example\"\n\
+            "[server]\nadmin = \"0.0.0.0:9091\"\n[tls]\ncertificate = \"cert.pem\"\nprivate_key = \"key.pem\"\n\
              [limits]\nbody_bytes_max = 1024\n[[upstream]]\nhost = \"127.0.0.1:3000\"\n[[upstream]]\nhost = \"b.example\"\nmode = \"relay\"\nfallback = \"store\"\n[[upstream]]\nhost = \"203.0.113.7\"\nmode = \"relay\"",
         )
         .unwrap();
@@ -276,12 +280,11 @@ fn what_is_probably_not_meant_is_a_warning() {
     let starts = [
         "waypost.toml:2:9: server.admin: the admin listener is open to other machines on 0.0.0.0:9091",
         "waypost.toml:4:15: tls.certificate: there is a certificate and no HTTPS listener to show it",
-        "waypost.toml:6:14: tls.acme_email: certificates by ACME are not available in this version",
-        "waypost.toml:8:18: limits.body_bytes_max: Meta sends bodies of up to 3 MB",
-        "waypost.toml:10:8: upstream[0].host: callers of 127.0.0.1:3000 are not authenticated",
-        "waypost.toml:10:8: upstream[0].host: https://127.0.0.1:3000 is not a public address",
-        "waypost.toml:12:8: upstream[1].host: callers of b.example are not authenticated",
-        "waypost.toml:16:8: upstream[2].host: https://203.0.113.7:443 is not a public address",
+        "waypost.toml:7:18: limits.body_bytes_max: Meta sends bodies of up to 3 MB",
+        "waypost.toml:9:8: upstream[0].host: callers of 127.0.0.1:3000 are not authenticated",
+        "waypost.toml:9:8: upstream[0].host: https://127.0.0.1:3000 is not a public address",
+        "waypost.toml:11:8: upstream[1].host: callers of b.example are not authenticated",
+        "waypost.toml:15:8: upstream[2].host: https://203.0.113.7:443 is not a public address",
     ];
     assert_eq!(lines.len(), starts.len(), "{lines:#?}");
     for (line, start) in lines.iter().zip(starts) {

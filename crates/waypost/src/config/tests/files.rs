@@ -62,6 +62,15 @@ fn half_a_certificate_is_a_fault() {
         folder.faults("[tls]\nprivate_key = \"key.pem\""),
         ["waypost.toml:2:15: tls.private_key: the private key has no certificate. Give certificate too."]
     );
+    folder.certify("cert.pem", "key.pem");
+    assert_eq!(
+        folder.faults(
+            "[server]\ndomain = \"a.example\"\n[tls]\ncertificate = \"cert.pem\"\nprivate_key = \"key.pem\"\nacme_email = \"ops@a.example\""
+        ),
+        [
+            "waypost.toml:6:14: tls.acme_email: certificates come from files and from an authority. Remove acme_email, or certificate and private_key."
+        ]
+    );
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use waypost_domain::{RetrySchedule, limits};
 
 use super::super::{
-    Config, Env, Inputs, Mode, Patience, Rate, Retention, load, parse_duration, restart_needed, upstream_of,
+    Config, Env, Inputs, Mode, Patience, Rate, Retention, load, parse_duration, restart_needed,
 };
-use super::{Folder, nothing, stands};
+use super::{Folder, nothing, stands, upstream_of};
 
 fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -23,15 +23,16 @@ fn with_nothing_said_it_serves_locally_over_plain_http() {
     assert_eq!(config.server.admin, at("127.0.0.1:9090"));
     assert_eq!(config.data_dir, PathBuf::from("waypost-data"));
     assert_eq!(config.storage.path, PathBuf::from("waypost-data/waypost.db"));
-    assert_eq!((config.tls, config.server.domain, config.upstreams.len()), (None, None, 0));
+    assert_eq!((&config.tls, config.server.domain(), config.upstreams.len()), (&None, None, 0));
     assert_eq!(config.limits.body_bytes_max, limits::BODY_BYTES_MAX);
     assert_eq!(config.limits.connections_max, limits::CONNECTIONS_MAX);
     assert_eq!(config.limits.connections_per_address_max, limits::CONNECTIONS_PER_ADDRESS_MAX);
     assert_eq!(config.limits.bodies_in_flight_bytes_max, limits::BODIES_IN_FLIGHT_BYTES_MAX);
     assert_eq!((config.storage.bytes_max, config.storage.free_bytes_min), (None, None));
     let kept = waypost_store::Retention::default();
-    let Retention { delivered_bodies, records, dead } = config.retention;
+    let Retention { delivered_bodies, records, dead, quarantined } = config.retention;
     assert_eq!((delivered_bodies, records, dead), (kept.delivered_bodies, kept.records, kept.dead));
+    assert_eq!(quarantined, kept.quarantined);
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn flags_go_over_variables_over_the_file_over_defaults() {
             flag: None,
             variables: &[("WAYPOST_DOMAIN", "variable.example.com"), ("WAYPOST_HTTPS", "none")],
             file: "[server]\ndomain = \"file.example.com\"\nhttps = []",
-            outcome: |config| format!("{:?}", config.server.domain),
+            outcome: |config| format!("{:?}", config.server.domain()),
             by_flag: "",
             by_variable: "Some(\"variable.example.com\")",
             by_file: "Some(\"file.example.com\")",
@@ -179,11 +180,37 @@ fn a_domain_is_served_on_its_usual_ports() {
     folder.certify("cert.pem", "key.pem");
     let text = "[server]\ndomain = \"Proxy.Example.com\"\n[tls]\ncertificate = \"cert.pem\"\nprivate_key = \"key.pem\"";
     let config = stands(&folder.inputs(text));
-    assert_eq!(config.server.domain.as_deref(), Some("proxy.example.com"));
+    assert_eq!(config.server.domain(), Some("proxy.example.com"));
     assert_eq!(config.server.http, [at("0.0.0.0:80")]);
     assert_eq!(config.server.https, [at("0.0.0.0:443")]);
-    let tls = config.tls.unwrap();
-    assert_eq!((tls.certificate, tls.private_key), (folder.path("cert.pem"), folder.path("key.pem")));
+    let files = TlsFiles { certificate: folder.path("cert.pem"), private_key: folder.path("key.pem") };
+    assert_eq!(config.tls, Some(Tls::Files(files)));
+}
+
+#[test]
+fn an_address_for_mail_and_a_domain_are_all_that_a_certificate_needs() {
+    let folder = Folder::new();
+    let acme = |text: &str| match stands(&folder.inputs(text)).tls {
+        Some(Tls::Acme(acme)) => acme,
+        other => panic!("{other:?}"),
+    };
+    let head = "[server]\ndomain = [\"a.example\", \"B.example\", \"a.example\"]\n[tls]\nacme_email = \"ops@a.example\"\n";
+    let plain = acme(head);
+    assert_eq!(stands(&folder.inputs(head)).server.domains, ["a.example", "b.example"]);
+    assert_eq!(plain.directory, waypost_acme::LETS_ENCRYPT);
+    assert!(!plain.directory_explicit && plain.with_http && plain.external_account.is_none());
+    assert_eq!(acme(&format!("{head}acme_staging = true")).directory, waypost_acme::LETS_ENCRYPT_STAGING);
+    folder.certify("ca.pem", "key.pem");
+    let named = acme(&format!(
+        "{head}acme_directory = \"https://ca.example/dir\"\nacme_ca_file = \"ca.pem\"\nacme_eab_kid = \"kid\"\nacme_eab_key = \"a2V5\""
+    ));
+    assert!(named.directory_explicit && named.ca_file.is_some());
+    let settings = named.settings(&["b.example".to_owned(), "a.example".to_owned()]).unwrap();
+    assert_eq!((&*settings.directory, settings.extra_roots.len()), ("https://ca.example/dir", 1));
+    assert_eq!(settings.certificates, [["a.example"], ["b.example"]]);
+    assert!(settings.external_account.is_some() && settings.allow_private);
+    let head = "[server]\ndomain = \"a.example\"\nhttp = []\n[tls]\nacme_email = \"ops@a.example\"";
+    assert!(!acme(head).with_http, "there is no plain HTTP to prove anything over");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The promises of the configuration, on real files.
 
+mod entries;
 mod example;
 mod faults;
 mod files;
@@ -9,7 +10,7 @@ mod wild;
 
 use std::path::PathBuf;
 
-use super::{Config, Env, Inputs, Loaded, Refused, load};
+use super::{Config, Env, Finding, Inputs, Loaded, Made, Own, Refused, Upstream, load};
 
 /// A folder with a `waypost.toml` in it.
 struct Folder(tempfile::TempDir);
@@ -54,7 +55,7 @@ impl Folder {
         self.lines(&self.load(text).expect_err("the configuration was accepted").faults)
     }
 
-    fn lines(&self, findings: &[super::Finding]) -> Vec<String> {
+    fn lines(&self, findings: &[Finding]) -> Vec<String> {
         let folder = format!("{}/", self.0.path().display());
         findings.iter().map(|finding| finding.to_string().replace(&folder, "")).collect()
     }
@@ -71,4 +72,10 @@ fn stands(inputs: &Inputs) -> Config {
         Ok(loaded) => loaded.config,
         Err(refused) => panic!("refused:\n{refused}"),
     }
+}
+
+/// An upstream made at run time, and what is doubtful about it.
+fn upstream_of(settings: &str, env: &Env) -> Result<(Upstream, Vec<Finding>), String> {
+    let Made { entry, warnings, .. } = super::upstream_of(settings, &Own::default(), env)?;
+    Ok((entry, warnings))
 }

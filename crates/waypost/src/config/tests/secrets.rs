@@ -148,7 +148,7 @@ fn no_secret_is_ever_shown() {
         assert!(!told.contains(HIDDEN), "{keys}: {told}");
     }
     let json = format!("{{\"host\": \"a.example\", \"verify_token\": \"{HIDDEN}\" ");
-    assert!(!super::super::upstream_of_settings(&json).unwrap_err().contains(HIDDEN));
+    assert!(!super::upstream_of(&json, &Env::fixed([])).unwrap_err().contains(HIDDEN));
 }
 
 #[test]

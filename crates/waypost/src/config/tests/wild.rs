@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::{Env, load, upstream_of};
-use super::Folder;
+use super::super::{Env, load};
+use super::{Folder, upstream_of};
 
 const VALID: &str = include_str!("../../../waypost.example.toml");
 

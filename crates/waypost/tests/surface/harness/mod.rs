@@ -7,6 +7,7 @@ mod command;
 mod gateway;
 mod meta;
 mod receiver;
+mod tenants;
 mod wire;
 
 use std::future::Future;
@@ -17,6 +18,7 @@ pub(crate) use command::waypost;
 pub(crate) use gateway::{Gateway, Home, Setup};
 pub(crate) use meta::{SECRET, get, post, signature, signed, text, text_to, wamids};
 pub(crate) use receiver::{Heard, Receiver, Reply};
+pub(crate) use tenants::{TOKEN, W, batch, destination, message, name_change, route, signed_with, source};
 pub(crate) use wire::{Answer, Wire, ask};
 
 /// The host that most tests allow.
