@@ -73,6 +73,8 @@ pub(super) struct Desk {
     last_failure: Option<(&'static str, UnixMillis)>,
     /// When an attempt last succeeded.
     last_success: Option<Moment>,
+    /// Since when there has been nothing to do.
+    idle_since: Option<Moment>,
 }
 
 /// A delivery in the window.
@@ -116,25 +118,31 @@ impl Desk {
             expire_at: Moment::ZERO,
             last_failure: None,
             last_success: None,
+            idle_since: None,
             handle,
             environment,
             destination,
         }
     }
 
-    pub(super) async fn run(mut self) {
+    /// Works until there has been nothing to do for a while, and says how the destination is configured by then; nothing
+    /// once it must stop.
+    pub(super) async fn run(mut self) -> Option<Destination> {
         let (soft, hard) = (self.environment.soft.clone(), self.environment.hard.clone());
         let handle = self.handle.clone();
         loop {
             let stopping = soft.is_cancelled();
             if stopping && self.attempts.is_empty() {
-                return;
+                return None;
             }
             let timer = if stopping { POLL } else { self.work().await };
             self.publish();
+            if self.has_long_been_idle() {
+                return Some(self.destination.clone());
+            }
             tokio::select! {
                 biased;
-                () = hard.cancelled() => return,
+                () = hard.cancelled() => return None,
                 () = soft.cancelled(), if !stopping => {}
                 Some(ended) = self.attempts.join_next_with_id(), if !self.attempts.is_empty() => {
                     self.landed(ended);
@@ -408,6 +416,22 @@ impl Desk {
         self.last_failure = Some((code, wall));
     }
 
+    /// Whether nothing is owed that the store was found to owe.
+    fn has_nothing(&self) -> bool {
+        self.window.is_complete() && self.held.is_empty() && self.parked.until().is_none()
+    }
+
+    /// Whether there has been nothing to do, nor to remember, for as long as the store is not asked.
+    fn has_long_been_idle(&mut self) -> bool {
+        let is_closed = self.gate.breaker() == BreakerState::Closed && !self.gate.is_paused();
+        if !(self.has_nothing() && is_closed && !self.handle.is_owed()) {
+            self.idle_since = None;
+            return false;
+        }
+        let now = self.environment.clock.monotonic();
+        now >= self.idle_since.get_or_insert(now).saturating_add(POLL)
+    }
+
     /// Tells the rest of the house how this destination is doing.
     fn publish(&mut self) {
         let lanes = self.window.lanes();
@@ -419,7 +443,7 @@ impl Desk {
             window: lanes.len(),
             last_failure: self.last_failure,
         };
-        if self.window.is_complete() && self.held.is_empty() && self.parked.until().is_none() {
+        if self.has_nothing() {
             self.handle.owes_nothing_of(self.asked_at);
         }
         self.metrics.in_flight.set(status.in_flight as i64);

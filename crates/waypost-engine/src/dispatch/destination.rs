@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use waypost_domain::{DeliveryId, UnixMillis};
+use waypost_store::OwedPage;
 
-use super::Destination;
-use super::desk::{Desk, Environment};
+use super::desk::{Desk, POLL};
+use super::{Destination, Dispatcher};
 
 /// How the rest of the house reaches a destination's task. Cheap to clone.
 #[derive(Clone)]
@@ -165,9 +166,12 @@ impl DestinationHandle {
 }
 
 /// A destination's handle, and the task that must be spawned for it.
+///
+/// While nothing is owed, the task is at rest and takes little room: there may be thousands of destinations. A desk is
+/// set up when something is.
 pub(super) fn new(
-    destination: Destination,
-    environment: Environment,
+    mut destination: Destination,
+    dispatcher: Dispatcher,
 ) -> (DestinationHandle, impl Future<Output = ()> + Send) {
     let status = DestinationStatus {
         paused: false,
@@ -177,10 +181,11 @@ pub(super) fn new(
         window: 0,
         last_failure: None,
     };
+    let stop = dispatcher.0.soft.child_token();
     let handle = DestinationHandle(Arc::new(Reach {
         name: destination.name.clone(),
         wake: Notify::new(),
-        stop: environment.soft.clone(),
+        stop: stop.clone(),
         ended: CancellationToken::new(),
         live: AtomicBool::new(true),
         paused: AtomicBool::new(false),
@@ -192,10 +197,41 @@ pub(super) fn new(
         sending: Mutex::default(),
     }));
     let ended = handle.0.ended.clone().drop_guard();
-    let desk = Desk::new(destination, environment, handle.clone());
+    let reach = handle.clone();
     let task = async move {
         let _ended = ended;
-        desk.run().await;
+        while reach.is_called(&mut destination, &dispatcher).await {
+            let desk = Desk::new(destination.clone(), dispatcher.environment(stop.clone()), reach.clone());
+            let Some(last) = Box::pin(desk.run()).await else { return };
+            destination = last;
+        }
     };
     (handle, task)
+}
+
+impl DestinationHandle {
+    /// Waits, at rest, until the destination may be owed something or is held by an operator. False once it must stop.
+    async fn is_called(&self, destination: &mut Destination, dispatcher: &Dispatcher) -> bool {
+        loop {
+            let asked = self.accepted();
+            let page = OwedPage { destination: self.name().clone(), after: None, limit: 1 };
+            match dispatcher.0.store.owed(page).await {
+                Ok(page) if page.is_empty() => self.owes_nothing_of(asked),
+                // What cannot be read is for the desk to try again.
+                Ok(_) | Err(_) => return !self.0.stop.is_cancelled(),
+            }
+            tokio::select! {
+                () = self.0.stop.cancelled() => return false,
+                () = dispatcher.0.hard.cancelled() => return false,
+                () = self.woken() => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+            if let Some(changed) = self.take_changed() {
+                *destination = changed;
+            }
+            if self.is_paused() || self.accepted() != asked {
+                return true;
+            }
+        }
+    }
 }

@@ -119,13 +119,16 @@ impl Dispatcher {
         }
         let shared = &self.0;
         let name = destination.name.clone();
-        let (handle, task) = destination::new(destination, self.environment());
-        handle.pause(lock(&shared.held).contains(&name));
+        let (handle, task) = destination::new(destination, self.clone());
+        if lock(&shared.held).contains(&name) {
+            handle.pause(true);
+        }
         let former = lock(&shared.leaving).remove(&name);
         running.insert(name, handle.clone());
         drop(running);
         let alarm = shared.died.clone().drop_guard();
-        shared.tasks.spawn(async move {
+        // Boxed: the tracker would otherwise keep room for it twice.
+        shared.tasks.spawn(Box::pin(async move {
             // Its former self finishes first: two tasks for one destination could send one lane twice.
             if let Some(former) = former {
                 former.ended().await;
@@ -133,7 +136,7 @@ impl Dispatcher {
             task.await;
             // A task that panics never gets here, and sounds the alarm.
             alarm.disarm();
-        });
+        }));
         handle
     }
 
@@ -195,7 +198,7 @@ impl Dispatcher {
         self.0.tasks.wait().await;
     }
 
-    fn environment(&self) -> desk::Environment {
+    fn environment(&self, stop: CancellationToken) -> desk::Environment {
         let shared = &self.0;
         desk::Environment {
             store: shared.store.clone(),
@@ -205,7 +208,7 @@ impl Dispatcher {
             metrics: shared.metrics.clone(),
             places: shared.places.share(),
             attempts: shared.attempts.share(),
-            soft: shared.soft.child_token(),
+            soft: stop,
             hard: shared.hard.clone(),
         }
     }

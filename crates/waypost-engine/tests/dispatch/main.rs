@@ -10,6 +10,7 @@ mod house;
 mod order;
 mod outages;
 mod recovery;
+mod rest;
 mod script;
 mod sharing;
 mod time;
