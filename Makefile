@@ -14,6 +14,7 @@ demo: packages
 	cargo run --release -- demo $(ARGS)
 
 test: packages
+	./scripts/packages pebble
 	./scripts/test
 
 lint: packages

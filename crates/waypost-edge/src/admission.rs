@@ -77,11 +77,6 @@ impl<U> Table<U> {
         self.upstreams.is_empty()
     }
 
-    /// What belongs to each host, in no order.
-    pub fn payloads(&self) -> impl Iterator<Item = &Arc<U>> {
-        self.upstreams.values().map(|upstream| &upstream.payload)
-    }
-
     /// The host is percent-decoded once and compared without regard to case (as nginx's `map` does), without
     /// allocation where it is written plainly.
     fn find(&self, segment: &str) -> Option<&Upstream<U>> {

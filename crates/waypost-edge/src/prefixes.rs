@@ -35,6 +35,15 @@ impl Prefixes {
             return Err(PrefixFileError::TooLarge { path: path.to_owned() });
         }
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        Self::of_lines(path, &text)
+    }
+
+    /// The networks in the text of this file, as [`Prefixes::from_file`] reads it.
+    ///
+    /// # Errors
+    ///
+    /// When it holds no network, or something else.
+    pub fn of_lines(path: &Path, text: &str) -> Result<Self, PrefixFileError> {
         let mut ranges = Vec::new();
         for (at, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default().trim();

@@ -37,13 +37,6 @@ pub struct ReasonLabel {
     pub reason: &'static str,
 }
 
-/// The source a figure belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct SourceLabel {
-    /// Its name.
-    pub source: String,
-}
-
 /// What an operator did.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ActLabel {
@@ -60,9 +53,6 @@ pub struct Metrics {
     pub refused: Family<ReasonLabel, Counter>,
     /// Events accepted.
     pub events: Family<NoveltyLabel, Counter>,
-    /// Requests that no app secret of their source had signed, by source. Whoever calls [`crate::intake::prove`]
-    /// counts them.
-    pub signature_failures: Family<SourceLabel, Counter>,
     /// Deliveries that operators acted on, by act. Whoever asks the store for the act counts them.
     pub acts: Family<ActLabel, Counter>,
     /// Attempts, by destination and how they ended.
@@ -97,7 +87,6 @@ impl Metrics {
             acknowledged: Counter::default(),
             refused: Family::default(),
             events: Family::default(),
-            signature_failures: Family::default(),
             acts: Family::default(),
             attempts: Family::default(),
             probes: Family::default(),
@@ -137,11 +126,6 @@ impl Metrics {
         );
         registry.register("requests_refused", "Webhook requests refused, by reason", self.refused.clone());
         registry.register("events_accepted", "Events accepted, new or duplicate", self.events.clone());
-        registry.register(
-            "signature_failures",
-            "Webhook requests that no app secret of their source had signed",
-            self.signature_failures.clone(),
-        );
         registry.register("acts", "Deliveries that operators acted on, by act", self.acts.clone());
         registry.register("attempts", "Delivery attempts by how they ended", self.attempts.clone());
         registry.register("probes", "Probes of destinations that were down", self.probes.clone());

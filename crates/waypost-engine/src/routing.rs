@@ -177,12 +177,6 @@ impl<D> Routing<D> {
 }
 
 impl Routing {
-    /// Everything to one destination, as it came.
-    pub fn to_one(destination: DestinationHandle) -> Self {
-        let recipient = Arc::new(Recipient::new(destination, Batches::Whole));
-        Self::new([(Match::everything(), [recipient])])
-    }
-
     /// To whom an event that is kept, such as a quarantined one, would go now, and how urgently: what
     /// [`waypost_store::Store::release`] is to owe it to. Empty while no route takes it.
     pub fn release(&self, event: &EventRecord) -> Vec<ReleaseTo> {

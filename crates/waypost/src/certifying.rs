@@ -27,7 +27,7 @@ pub(crate) async fn set_up(
     let book = certificates.clone();
     let install = move |certificate: &Certificate| {
         let Certificate { names, key, not_before, not_after } = certificate.clone();
-        tracing::info!(names = names.join(", "), expires = not_after.0 / 1_000, "certificate in use");
+        tracing::debug!(names = names.join(", "), expires = not_after.0 / 1_000, "certificate in use");
         let chain_length = key.cert.len();
         book.install(names, key, CertificateFacts { not_before, not_after, chain_length });
     };

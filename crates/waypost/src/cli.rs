@@ -304,6 +304,11 @@ pub(crate) enum DeliveriesCommand {
     List {
         #[command(flatten)]
         filters: Box<DeliveryFilters>,
+        /// In this state: owed, sending, delivered, dead or discarded
+        #[arg(long, value_name = "STATE")]
+        state: Option<String>,
+        #[command(flatten)]
+        paging: Paging,
         /// Print one object a line
         #[arg(long)]
         json: bool,
@@ -334,6 +339,8 @@ pub(crate) enum DeadCommand {
     List {
         #[command(flatten)]
         filters: Box<DeliveryFilters>,
+        #[command(flatten)]
+        paging: Paging,
         /// Print one object a line
         #[arg(long)]
         json: bool,
@@ -360,9 +367,6 @@ pub(crate) enum DeadCommand {
 /// Which deliveries are meant. Conditions that are given must all hold.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct DeliveryFilters {
-    /// In this state: owed, sending, delivered, dead or discarded
-    #[arg(long, value_name = "STATE")]
-    pub(crate) state: Option<String>,
     /// Of this source
     #[arg(long, value_name = "NAME")]
     pub(crate) source: Option<String>,
@@ -390,7 +394,12 @@ pub(crate) struct DeliveryFilters {
     /// Received before this time
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
-    /// At most so many, in a list
+}
+
+/// Which part of a list is meant.
+#[derive(Args, Debug)]
+pub(crate) struct Paging {
+    /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) limit: usize,
     /// Only what comes after this delivery in the list
@@ -402,6 +411,7 @@ pub(crate) struct DeliveryFilters {
 #[derive(Args, Debug)]
 pub(crate) struct ActArguments {
     /// One delivery; without it, all that the filters admit
+    #[arg(conflicts_with_all = ["source", "destination", "conversation", "wamid", "number", "code", "overtaken", "since", "until", "all"])]
     pub(crate) id: Option<String>,
     #[command(flatten)]
     pub(crate) filters: Box<DeliveryFilters>,
@@ -424,6 +434,9 @@ pub(crate) struct ActArguments {
 pub(crate) struct ReplayArguments {
     #[command(flatten)]
     pub(crate) filters: Box<DeliveryFilters>,
+    /// In this state: delivered, dead or discarded
+    #[arg(long, value_name = "STATE")]
+    pub(crate) state: Option<String>,
     /// Only count
     #[arg(long)]
     pub(crate) plan: bool,

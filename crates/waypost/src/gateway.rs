@@ -12,7 +12,10 @@ use prometheus_client::registry::Registry as Counters;
 use tokio::net::{TcpListener, UnixListener};
 use waypost_domain::{Clock, limits};
 use waypost_edge::body::{BodyReader, Budget};
-use waypost_edge::{ConnectionInfo, ConnectionLimits, Edge, Listener, ServerTls, Stop};
+use waypost_edge::{
+    ClientCertificates, ConnectionInfo, ConnectionLimits, Edge, Inherited, Listener, META_CLIENT_NAME,
+    ServerTls, Stop,
+};
 use waypost_engine::dispatch::Dispatcher;
 use waypost_engine::intake::Intake;
 use waypost_engine::metrics::Metrics;
@@ -21,6 +24,7 @@ use waypost_store::{FREE_BYTES_MIN, Retention, Store, StoreOptions};
 use crate::admin::{self, Admin, AdminToken, MetricsPage};
 use crate::config::{Config, Fingerprint, Inputs, Own, Tls, TlsFiles};
 use crate::lifecycle::Lifecycle;
+use crate::meta_gate::MetaGate;
 use crate::public::Public;
 use crate::registry::Registry;
 use crate::reload::{Reload, Watch};
@@ -67,7 +71,8 @@ pub(crate) struct Addresses {
 }
 
 impl Gateway {
-    /// Builds a gateway from a configuration that stands. Its long-lived parts will end with `lifecycle`.
+    /// Builds a gateway from a configuration that stands. Listeners that were inherited are not bound again. Its long-lived
+    /// parts will end with `lifecycle`.
     ///
     /// # Errors
     ///
@@ -75,6 +80,7 @@ impl Gateway {
     pub(crate) async fn build(
         loaded: config::Loaded,
         inputs: Inputs,
+        mut inherited: Inherited,
         clock: Clock,
         lifecycle: &Lifecycle,
     ) -> anyhow::Result<Self> {
@@ -93,18 +99,21 @@ impl Gateway {
             lifecycle.soft(),
             lifecycle.hard(),
         );
-        let intake = Intake::new(store.clone(), &dispatcher, clock.clone(), metrics);
+        let intake = Intake::new(store.clone(), &dispatcher, clock.clone(), metrics.clone());
         // Known before anything is put, lest it begin.
         for paused in store.paused().await.context("cannot read which destinations are paused")? {
             tracing::warn!(destination = %paused.destination, who = %paused.who, "destination is paused");
             dispatcher.pause(&paused.destination, true);
         }
         // Bound, and not yet served: what leads back to these addresses is refused.
-        let (edge, listeners) = (Edge::new(connection_limits(&config)), bind_public(&config)?);
+        let (edge, listeners) =
+            (Edge::new(connection_limits(&config)), bind_public(&config, &mut inherited)?);
         let own = own(&config, &listeners)?;
         let entries =
             Arc::new(Registry::new(&config, own, dispatcher.clone(), store.clone(), clock.clone()).await?);
-        let public = Arc::new(Public::new(entries.clone(), intake, body_reader(&config), clock.clone()));
+        let gate = MetaGate::of(&config.server);
+        let public =
+            Arc::new(Public::new(entries.clone(), intake, body_reader(&config), gate, clock.clone()));
         public.register(&mut registry);
         let (tls, acme) = match &config.tls {
             None => (None, None),
@@ -114,6 +123,17 @@ impl Gateway {
                 let (acme, tls) = certifying::set_up(acme, names, store.clone(), clock.clone()).await?;
                 (Some(tls), Some(acme))
             }
+        };
+        let tls = match (tls, &config.server.clients) {
+            (Some(tls), Some(clients)) => {
+                let file = &clients.ca_file.path;
+                Some(tls.asking_clients(ClientCertificates::from_file(
+                    file,
+                    META_CLIENT_NAME,
+                    clock.clone(),
+                )?)?)
+            }
+            (tls, _) => tls,
         };
         let admin_listener = bind_admin(config.server.admin).await?;
         let admin_socket = socket::bind(&config.data_dir)
@@ -129,6 +149,7 @@ impl Gateway {
             edge: edge.counters().clone(),
             tls,
             acme,
+            engine: metrics,
             metrics: MetricsPage::new(registry),
             token: AdminToken::of(&config.data_dir)?,
             draining: lifecycle.soft(),
@@ -254,6 +275,7 @@ impl Gateway {
             fingerprint: self.fingerprint,
             registry: self.registry,
             admin,
+            supervisor: lifecycle.supervisor(),
         };
         let (soft, asked) = (lifecycle.soft(), reload.clone());
         lifecycle.spawn("configuration watch", async move {
@@ -344,16 +366,30 @@ fn tls_of_files(files: &TlsFiles, clock: &Clock) -> anyhow::Result<ServerTls> {
     Ok(tls)
 }
 
-fn bind_public(config: &Config) -> anyhow::Result<Vec<(Listener, Scheme)>> {
+fn bind_public(config: &Config, inherited: &mut Inherited) -> anyhow::Result<Vec<(Listener, Scheme)>> {
     let beside_https = !config.server.domains.is_empty() && !config.server.https.is_empty();
     let plain = if beside_https { Scheme::Redirect } else { Scheme::Http };
     let http = config.server.http.iter().map(|address| (*address, plain));
     let https = config.server.https.iter().map(|address| (*address, Scheme::Https));
-    http.chain(https)
-        .map(|(address, scheme)| {
-            Ok((Listener::bind(address).map_err(|error| cannot_bind(address, &error))?, scheme))
-        })
-        .collect()
+    let (mut listeners, mut unbound) = (Vec::new(), Vec::new());
+    for (address, scheme) in http.chain(https) {
+        match inherited.listener(address).with_context(|| format!("cannot take over {address}"))? {
+            Some(listener) => listeners.push((listener, scheme)),
+            None => unbound.push((address, scheme)),
+        }
+    }
+    for address in inherited.left() {
+        tracing::warn!(%address, "a socket was handed over that the configuration does not ask for; it is not served");
+    }
+    let addresses: Vec<_> = unbound.iter().map(|(address, _)| *address).collect();
+    let bound = Listener::bind_all(&addresses).map_err(|error| cannot_bind(error.address, &error.source))?;
+    listeners.extend(bound.into_iter().zip(unbound.into_iter().map(|(_, scheme)| scheme)));
+    let proxies = &config.server.proxies;
+    let mut listeners: Vec<_> =
+        listeners.into_iter().map(|(listener, scheme)| (listener.behind(proxies.clone()), scheme)).collect();
+    // HTTPS last: callback addresses begin with the last.
+    listeners.sort_by_key(|(_, scheme)| *scheme == Scheme::Https);
+    Ok(listeners)
 }
 
 async fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -2,15 +2,19 @@
 //!
 //! A soft stop (SIGTERM or SIGINT) accepts and claims nothing new and lets what is under way finish;
 //! after [`limits::DRAIN_TIME_MAX`], or at a second signal, a hard stop gives that up. A part that ends
-//! before the soft stop stops the whole process, with another exit code than being asked to.
+//! before the soft stop stops the whole process, with another exit code than being asked to. A supervisor that wants to know
+//! hears when everything is served, that we live, and when the end begins.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio::time::Interval;
 use tokio_util::sync::CancellationToken;
 use waypost_domain::limits;
+use waypost_edge::Supervisor;
 
 use crate::exit::Exit;
 
@@ -18,6 +22,7 @@ use crate::exit::Exit;
 pub(crate) struct Lifecycle {
     /// Heard from the beginning: a signal that comes early must not end the process by the system's default.
     signals: Signals,
+    supervisor: Arc<Supervisor>,
     soft: CancellationToken,
     hard: CancellationToken,
     last: CancellationToken,
@@ -34,12 +39,18 @@ impl Lifecycle {
     pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self {
             signals: Signals::new()?,
+            supervisor: Arc::new(Supervisor::from_env()),
             soft: CancellationToken::new(),
             hard: CancellationToken::new(),
             last: CancellationToken::new(),
             parts: JoinSet::new(),
             attendants: JoinSet::new(),
         })
+    }
+
+    /// Who started us and watches us.
+    pub(crate) fn supervisor(&self) -> Arc<Supervisor> {
+        self.supervisor.clone()
     }
 
     /// Cancelled when nothing new is to be begun.
@@ -77,9 +88,11 @@ impl Lifecycle {
         });
     }
 
-    /// Runs until all parts have ended. `reload` is called at SIGHUP.
+    /// Everything is served: runs until all parts have ended. `reload` is called at SIGHUP.
     pub(crate) async fn run(mut self, reload: impl Fn()) -> Exit {
         let mut exit = Exit::Done;
+        self.supervisor.ready();
+        let mut pulse = self.supervisor.alive_every().map(tokio::time::interval);
         loop {
             tokio::select! {
                 ended = self.parts.join_next() => match ended {
@@ -87,6 +100,7 @@ impl Lifecycle {
                     Some(ended) => exit = self.judge(ended, exit),
                 },
                 Some(ended) = self.attendants.join_next() => exit = self.judge(ended, exit),
+                () = beat(&mut pulse) => self.supervisor.alive(),
                 () = heard(&mut self.signals.hangup) => reload(),
                 () = either(&mut self.signals.terminate, &mut self.signals.interrupt) => {
                     if self.soft.is_cancelled() {
@@ -122,6 +136,7 @@ impl Lifecycle {
     }
 
     fn stop(&mut self) {
+        self.supervisor.stopping();
         self.soft.cancel();
         let hard = self.hard.clone();
         tokio::spawn(async move {
@@ -161,6 +176,15 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
         })
+    }
+}
+
+async fn beat(pulse: &mut Option<Interval>) {
+    match pulse {
+        Some(pulse) => {
+            pulse.tick().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

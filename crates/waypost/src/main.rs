@@ -14,6 +14,7 @@ mod explaining;
 mod gateway;
 mod lifecycle;
 mod logging;
+mod meta_gate;
 mod pinging;
 mod public;
 mod redirect;
@@ -25,9 +26,12 @@ mod socket;
 mod synthetic;
 mod terminal;
 
+use std::io;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
+use waypost_edge::Inherited;
 
 use crate::exit::Exit;
 
@@ -35,8 +39,10 @@ use crate::exit::Exit;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Before there is a second thread: it changes the environment.
+    let inherited = Inherited::take();
     let arguments = cli::Arguments::parse();
-    let ending = run(arguments).unwrap_or_else(|error| {
+    let ending = run(arguments, inherited).unwrap_or_else(|error| {
         terminal::complain(&format!("{error:#}"));
         exit::of(&error)
     });
@@ -44,11 +50,12 @@ fn main() -> ExitCode {
 }
 
 /// Runs one command to its end.
-fn run(arguments: cli::Arguments) -> anyhow::Result<Exit> {
+fn run(arguments: cli::Arguments, inherited: io::Result<Inherited>) -> anyhow::Result<Exit> {
+    let inherited = inherited.context("the sockets handed over by the supervisor cannot be used")?;
     // The one TLS provider of the whole process; a second installation cannot happen here.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("waypost").enable_all().build()?;
-    let ending = runtime.block_on(commands::run(arguments));
+    let ending = runtime.block_on(commands::run(arguments, inherited));
     runtime.shutdown_background();
     ending
 }

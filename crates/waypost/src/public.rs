@@ -24,6 +24,7 @@ use waypost_outbound::Call;
 use waypost_whatsapp::{AppSecrets, HandshakeAnswer, SignatureError, VerifyToken};
 
 use crate::config::{Fallback, Mode};
+use crate::meta_gate::MetaGate;
 use crate::registry::{Quiet, Registry, Source, Upstream};
 
 const SIGNATURE: &str = "x-hub-signature-256";
@@ -36,6 +37,7 @@ pub(crate) struct Public {
     clock: Clock,
     answers: Family<AnswerLabels, Counter>,
     unproved: Family<UnprovedLabels, Counter>,
+    gate: MetaGate,
 }
 
 /// Where a call leads.
@@ -66,9 +68,20 @@ struct UnprovedLabels {
 
 impl Public {
     /// Answers for what is configured.
-    pub(crate) fn new(registry: Arc<Registry>, intake: Intake, bodies: BodyReader, clock: Clock) -> Self {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        intake: Intake,
+        bodies: BodyReader,
+        gate: MetaGate,
+        clock: Clock,
+    ) -> Self {
         let (answers, unproved) = (Family::default(), Family::default());
-        Self { registry, intake, bodies, clock, answers, unproved }
+        Self { registry, intake, bodies, clock, answers, unproved, gate }
+    }
+
+    /// What is demanded of callers besides a signature.
+    pub(crate) fn gate(&self) -> &MetaGate {
+        &self.gate
     }
 
     /// Puts its counters on the metrics page.
@@ -79,6 +92,7 @@ impl Public {
             "Calls refused because their signature proved nothing, by source",
             self.unproved.clone(),
         );
+        self.gate.register(registry);
     }
 
     /// The bodies being read, for the metrics page.
@@ -119,6 +133,8 @@ impl Public {
                 }
             }
         };
+        // Only now: whoever calls nothing of ours hears that, and nothing of what is demanded.
+        self.gate.judge(caller, self.clock.wall())?;
         let (upstream, target) = match way {
             Way::Upstream(upstream, target) => (upstream, target),
             Way::Source(source, query) => return self.source(&source, &query, &head, body, caller).await,

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use waypost_edge::Supervisor;
+
 use crate::admin::Admin;
 use crate::config::{self, Config, Fingerprint, Inputs};
 use crate::lifecycle::WATCH_EVERY;
@@ -35,6 +37,7 @@ pub(crate) struct Watch {
     pub(crate) fingerprint: Fingerprint,
     pub(crate) registry: Arc<Registry>,
     pub(crate) admin: Arc<Admin>,
+    pub(crate) supervisor: Arc<Supervisor>,
 }
 
 impl Watch {
@@ -72,6 +75,12 @@ impl Watch {
     }
 
     async fn reload(&mut self) {
+        self.supervisor.reloading();
+        self.read_again().await;
+        self.supervisor.ready();
+    }
+
+    async fn read_again(&mut self) {
         // Whatever is wrong with the configuration, what was made at run time follows its own files.
         if let Err(error) = self.registry.renew().await {
             tracing::error!(
@@ -114,6 +123,8 @@ impl Watch {
         if let Some(tls) = &self.admin.tls {
             tls.reload()?;
         }
-        self.registry.configure(config).await
+        self.registry.configure(config).await?;
+        self.admin.public.gate().configure(&config.server);
+        Ok(())
     }
 }

@@ -11,11 +11,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("waypost-whatsapp", &[]),
     ("waypost-outbound", &["waypost-domain"]),
     ("waypost-store", &["waypost-domain"]),
+    ("waypost-acme", &["waypost-domain", "waypost-outbound"]),
     ("waypost-edge", &["waypost-domain", "waypost-outbound"]),
     ("waypost-engine", &["waypost-domain", "waypost-outbound", "waypost-store", "waypost-whatsapp"]),
     (
         "waypost",
         &[
+            "waypost-acme",
             "waypost-domain",
             "waypost-edge",
             "waypost-engine",
@@ -46,7 +48,7 @@ fn files(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) {
         let path = entry.expect("a readable entry").path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() {
-            if !["target", ".git", "corpus", "results"].contains(&name.as_str()) {
+            if !["target", ".git", "corpus", "results", "node_modules"].contains(&name.as_str()) {
                 files(&path, endings, found);
             }
         } else if endings.iter().any(|ending| name.ends_with(ending)) {

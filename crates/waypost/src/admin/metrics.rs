@@ -59,6 +59,9 @@ struct Counters {
     accept_errors: Counter,
     handshakes_failed: Counter,
     handshakes_timed_out: Counter,
+    names_refused: Counter,
+    proofs_shown: Counter,
+    proxies_refused: Counter,
     heads_timed_out: Counter,
     idled_out: Counter,
     stalled: Counter,
@@ -136,6 +139,21 @@ impl Counters {
             "tls_handshakes_timed_out",
             "Handshakes with clients that took too long",
             &self.handshakes_timed_out,
+        );
+        put(
+            "tls_names_refused",
+            "Handshakes with clients that named nobody of ours, or a name whose certificate is awaited",
+            &self.names_refused,
+        );
+        put(
+            "tls_proofs_shown",
+            "Handshakes in which the certificate authority was shown a proof",
+            &self.proofs_shown,
+        );
+        put(
+            "proxies_refused",
+            "Connections of proxies that did not say on whose behalf they come",
+            &self.proxies_refused,
         );
         put(
             "heads_timed_out",
@@ -235,6 +253,9 @@ async fn read_off(admin: &Admin) -> Result<(), Problem> {
     show(&counters.accept_errors, read(&edge.accept_errors));
     show(&counters.handshakes_failed, read(&edge.handshakes_failed));
     show(&counters.handshakes_timed_out, read(&edge.handshakes_timed_out));
+    show(&counters.names_refused, read(&edge.names_refused));
+    show(&counters.proofs_shown, read(&edge.proofs_shown));
+    show(&counters.proxies_refused, read(&edge.proxy_refused));
     show(&counters.heads_timed_out, read(&edge.heads_timed_out));
     show(&counters.idled_out, read(&edge.idled_out));
     show(&counters.stalled, read(&edge.stalled));

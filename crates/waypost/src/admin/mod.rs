@@ -25,6 +25,7 @@ use waypost_acme::Acme;
 use waypost_domain::Clock;
 use waypost_edge::{EdgeCounters, ServerTls};
 use waypost_engine::dispatch::Dispatcher;
+use waypost_engine::metrics::Metrics;
 use waypost_store::Store;
 
 use crate::public::Public;
@@ -42,6 +43,8 @@ pub(crate) struct Admin {
     /// The public address that callback addresses begin with.
     pub(crate) base: String,
     pub(crate) dispatcher: Dispatcher,
+    /// The engine's counters.
+    pub(crate) engine: Metrics,
     pub(crate) public: Arc<Public>,
     pub(crate) edge: Arc<EdgeCounters>,
     /// What HTTPS shows.

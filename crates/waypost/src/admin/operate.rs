@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use waypost_domain::{DeliveryId, UnixMillis};
+use waypost_engine::metrics::ActLabel;
 use waypost_store::{
     ActKind, ActOn, ActOutcome, ActPage, ActRecord, ActSubject, DeliveryDetail, DeliveryFilter, DeliveryPage,
     Pause, Selection, StoreError,
@@ -159,10 +161,17 @@ async fn act(
     let kind = kind.ok_or_else(|| Problem::wrong("`what` is replay, retry or discard"))?;
     let now = admin.clock.wall();
     let one = asked.to.id.as_deref().map(parse).transpose()?;
-    if let Some(id) = one
-        && admin.store.delivery(id).await?.is_none()
-    {
-        return Err(Problem::unknown(format!("there is no delivery `{id}`")));
+    if let Some(id) = one {
+        let found = admin.store.delivery(id).await?;
+        let found = found.ok_or_else(|| Problem::unknown(format!("there is no delivery `{id}`")))?;
+        let state = found.delivery.state.as_str();
+        if let Some(wanted) = asked.to.state.as_deref().filter(|wanted| *wanted != state) {
+            return Err(Problem::new(
+                StatusCode::CONFLICT,
+                "wrong_state",
+                format!("`{id}` is {state}, not {wanted}; nothing was changed"),
+            ));
+        }
     }
     let to = asked.to.destination.clone();
     let filter = asked.to.filter(now)?;
@@ -184,7 +193,10 @@ async fn act(
         }
     }
     if !asked.plan {
-        admin.dispatcher.destinations().iter().for_each(|destination| destination.reread());
+        let concerned = admin.dispatcher.destinations().into_iter();
+        let concerned = concerned.filter(|handle| to.as_deref().is_none_or(|name| **handle.name() == *name));
+        concerned.for_each(|destination| destination.reread());
+        admin.engine.acts.get_or_create(&ActLabel { act: kind.as_str() }).inc_by(total.count);
         tracing::info!(who = %who.0, what = kind.as_str(), count = total.count, "an operator acted");
     }
     Ok(Json(json!({

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::query::escaped;
 use crate::api_client::ApiClient;
 use crate::cli::{
-    ActArguments, DeadCommand, DeliveriesCommand, DeliveryFilters, ReplayArguments, ServerArguments,
+    ActArguments, DeadCommand, DeliveriesCommand, DeliveryFilters, Paging, ReplayArguments, ServerArguments,
 };
 use crate::exit::Exit;
 use crate::terminal;
@@ -14,8 +14,8 @@ use crate::terminal;
 pub(crate) async fn run(server: &ServerArguments, command: DeliveriesCommand) -> anyhow::Result<Exit> {
     let api = ApiClient::new(server)?;
     match command {
-        DeliveriesCommand::List { filters, json } => {
-            list(&api, &filters, filters.state.as_deref(), json).await
+        DeliveriesCommand::List { filters, state, paging, json } => {
+            list(&api, &filters, state.as_deref(), paging, json).await
         }
         DeliveriesCommand::Show { id, json } => show(&api, &id, json).await,
         DeliveriesCommand::Retry(arguments) => act(&api, "retry", arguments, Some("owed")).await,
@@ -27,7 +27,7 @@ pub(crate) async fn run(server: &ServerArguments, command: DeliveriesCommand) ->
 pub(crate) async fn run_dead(server: &ServerArguments, command: DeadCommand) -> anyhow::Result<Exit> {
     let api = ApiClient::new(server)?;
     match command {
-        DeadCommand::List { filters, json } => list(&api, &filters, Some("dead"), json).await,
+        DeadCommand::List { filters, paging, json } => list(&api, &filters, Some("dead"), paging, json).await,
         DeadCommand::Show { id, json } => show(&api, &id, json).await,
         DeadCommand::Replay(arguments) => act(&api, "replay", arguments, Some("dead")).await,
         DeadCommand::Discard(arguments) => act(&api, "discard", arguments, Some("dead")).await,
@@ -37,7 +37,7 @@ pub(crate) async fn run_dead(server: &ServerArguments, command: DeadCommand) -> 
 /// `waypost replay`.
 pub(crate) async fn replay(server: &ServerArguments, arguments: ReplayArguments) -> anyhow::Result<Exit> {
     let api = ApiClient::new(server)?;
-    let to = filter(&arguments.filters, arguments.filters.state.as_deref());
+    let to = filter(&arguments.filters, arguments.state.as_deref());
     ask(&api, "replay", to, arguments.plan, arguments.note.as_deref(), arguments.json).await
 }
 
@@ -61,10 +61,10 @@ async fn list(
     api: &ApiClient,
     filters: &DeliveryFilters,
     state: Option<&str>,
+    Paging { limit: mut left, mut after }: Paging,
     as_json: bool,
 ) -> anyhow::Result<Exit> {
     let wanted = filter(filters, state);
-    let (mut left, mut after) = (filters.limit, filters.after.clone());
     while left > 0 {
         let mut path = format!("/api/v1/deliveries?limit={}", left.min(1_000));
         for (name, value) in &wanted {
@@ -126,11 +126,10 @@ async fn act(
     arguments: ActArguments,
     state: Option<&str>,
 ) -> anyhow::Result<Exit> {
-    let mut to = filter(&arguments.filters, state.or(arguments.filters.state.as_deref()));
+    let mut to = filter(&arguments.filters, state);
     match &arguments.id {
         Some(id) => {
             to.insert("id".to_owned(), json!(id));
-            to.remove("state");
         }
         None if !arguments.all && to.keys().all(|key| key == "state") => {
             anyhow::bail!("name a delivery, or say which with filters, or --all for every one");
@@ -165,7 +164,7 @@ async fn ask(
 
 /// The filters that were given.
 fn filter(filters: &DeliveryFilters, state: Option<&str>) -> Map<String, Value> {
-    let DeliveryFilters { source, destination, conversation, wamid, number, code, since, until, .. } =
+    let DeliveryFilters { source, destination, conversation, wamid, number, code, since, until, overtaken } =
         filters;
     let texts = [
         ("state", state.map(str::to_owned)),
@@ -179,7 +178,7 @@ fn filter(filters: &DeliveryFilters, state: Option<&str>) -> Map<String, Value> 
         ("until", until.clone()),
     ];
     let texts = texts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), json!(text?))));
-    let overtaken = filters.overtaken.then(|| ("overtaken".to_owned(), json!(true)));
+    let overtaken = overtaken.then(|| ("overtaken".to_owned(), json!(true)));
     texts.chain(overtaken).collect()
 }
 

@@ -19,17 +19,18 @@ mod trigger;
 mod upstream;
 
 use serde_json::Value;
+use waypost_edge::Inherited;
 
 use crate::cli::{Arguments, Command, ServeArguments, ServerArguments};
 use crate::config::{Env, Inputs};
 use crate::exit::Exit;
 use crate::terminal;
 
-/// Runs the command that was asked for.
-pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+/// Runs the command that was asked for. The sockets that were open before us are for the server.
+pub(crate) async fn run(arguments: Arguments, inherited: Inherited) -> anyhow::Result<Exit> {
     let Arguments { server, command } = arguments;
     match command {
-        Command::Serve(arguments) => serve::run(inputs(&server, arguments)).await,
+        Command::Serve(arguments) => serve::run(inputs(&server, arguments), inherited).await,
         Command::Demo(arguments) => demo::run(&arguments).await,
         Command::Check(arguments) => Ok(check::run(inputs(&server, arguments.serve), arguments.json)),
         Command::Upstream(command) => upstream::run(&server, command).await,

@@ -1,6 +1,7 @@
 //! `waypost serve`: runs the gateway.
 
 use waypost_domain::Clock;
+use waypost_edge::Inherited;
 
 use crate::config::{self, Inputs};
 use crate::exit::{Ended, Exit};
@@ -9,14 +10,14 @@ use crate::lifecycle::Lifecycle;
 use crate::{logging, terminal};
 
 /// Runs until asked to stop, or until a part dies.
-pub(crate) async fn run(inputs: Inputs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(inputs: Inputs, inherited: Inherited) -> anyhow::Result<Exit> {
     logging::start("info");
     let mut lifecycle = Lifecycle::new()?;
     let loaded = config::load(&inputs).map_err(|refused| {
         Ended::new(Exit::WrongConfiguration, format!("wrong configuration:\n{refused}"))
     })?;
     raise_file_limit();
-    let gateway = Gateway::build(loaded, inputs, Clock::system(), &lifecycle).await?;
+    let gateway = Gateway::build(loaded, inputs, inherited, Clock::system(), &lifecycle).await?;
     let store = gateway.store();
     gateway.addresses().announce();
     let callbacks = gateway.callbacks();

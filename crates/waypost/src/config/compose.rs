@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use waypost_domain::limits;
 
 use super::allow_list;
+use super::callers;
 use super::entries::{self, Around};
 use super::file::{self, Draft};
 use super::finding::Place;
@@ -54,6 +55,8 @@ pub(super) fn compose(inputs: &Inputs, draft: Draft, loading: &mut Loading<'_>) 
         with_http: !listeners.http.addresses.is_empty(),
     });
     let tls = tls::compose(draft.tls, &domains, shown, loading);
+    let asked = listeners.as_ref().map(|listeners| &*listeners.https.addresses);
+    let callers = callers::compose(draft.server.callers, asked, loading);
     let storage = storage(inputs, draft.storage, loading);
     let retention = retention(draft.retention, loading);
     let limits = bounds(draft.limits, loading);
@@ -64,12 +67,15 @@ pub(super) fn compose(inputs: &Inputs, draft: Draft, loading: &mut Loading<'_>) 
     let around = Around { own: &own, upstreams: upstreams.as_deref().unwrap_or_default() };
     let entries = draft.entries.and_then(|drafts| entries::compose(drafts, &around, loading));
 
-    let (listeners, (data_dir, storage)) = (listeners?, storage?);
+    let (listeners, (data_dir, storage), callers) = (listeners?, storage?, callers?);
     let server = Server {
         domains: domains.or(Vec::new())?,
         http: listeners.http.addresses,
         https: listeners.https.addresses,
         admin: listeners.admin,
+        proxies: callers.proxies,
+        clients: callers.clients,
+        addresses: callers.addresses,
     };
     let entries = entries?;
     Some(Config {

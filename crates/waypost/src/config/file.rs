@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use waypost_domain::{Origin, UpstreamHost, limits};
+use waypost_edge::Prefixes;
 
+use super::callers;
 use super::entries;
 use super::finding::Place;
 use super::forms::{self, LONGEST, between};
@@ -40,6 +42,7 @@ pub(super) struct Server {
     pub(super) http: Read<Vec<SocketAddr>>,
     pub(super) https: Read<Vec<SocketAddr>>,
     pub(super) admin: Read<SocketAddr>,
+    pub(super) callers: callers::Draft,
 }
 
 #[derive(Default)]
@@ -134,6 +137,7 @@ impl Draft {
                 http: Read::Faulty,
                 https: Read::Faulty,
                 admin: Read::Faulty,
+                callers: callers::Draft::default(),
             },
             tls: Tls { certificate: Read::Faulty, private_key: Read::Faulty, acme: Acme::default() },
             storage: Storage { path: Read::Faulty, ..Storage::default() },
@@ -227,6 +231,25 @@ fn server(mut section: Section<'_>, loading: &mut Loading<'_>) -> Server {
         http: section.read("http", loading, addresses()),
         https: section.read("https", loading, addresses()),
         admin: section.read("admin", loading, text(forms::address)),
+        callers: callers::Draft {
+            proxies: section.read(
+                "proxy_protocol",
+                loading,
+                mapped(list(text(callers::network)), |all| Prefixes::of(all).ok()),
+            ),
+            certificates: section.read("meta_client_certificates", loading, text(callers::demand_or_off)),
+            ca_file: section.read(
+                "meta_ca_file",
+                loading,
+                private(|text, _, loading| pem::roots(text, loading)),
+            ),
+            addresses: section.read("meta_addresses", loading, text(callers::demand)),
+            addresses_file: section.read(
+                "meta_addresses_file",
+                loading,
+                private(|text, _, loading| callers::networks(text, loading)),
+            ),
+        },
     };
     section.finish(loading);
     server

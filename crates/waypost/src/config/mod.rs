@@ -13,6 +13,7 @@
 //! it a thread.
 
 mod allow_list;
+mod callers;
 mod compose;
 mod entries;
 mod file;
@@ -40,7 +41,9 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use waypost_domain::{Origin, RetrySchedule, Rulings, UpstreamHost};
+use waypost_edge::Prefixes;
 
+pub(crate) use callers::{AddressDemand, ClientDemand, Demand};
 pub(crate) use entries::{
     Batches, DESTINATIONS_MAX, Destination, ROUTES_TO_MAX, ReceiverUrl, Route, SOURCES_MAX, SignWith, Source,
 };
@@ -91,6 +94,12 @@ pub(crate) struct Server {
     pub(crate) https: Vec<SocketAddr>,
     /// Dashboard, API and metrics.
     pub(crate) admin: SocketAddr,
+    /// Whose word is taken, by the PROXY protocol, about on whose behalf they connect.
+    pub(crate) proxies: Prefixes,
+    /// Whether callers are asked for Meta's certificate. Only where `https` is not empty.
+    pub(crate) clients: Option<ClientDemand>,
+    /// Whether callers' addresses are to be Meta's.
+    pub(crate) addresses: Option<AddressDemand>,
 }
 
 impl Server {

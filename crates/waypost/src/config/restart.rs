@@ -19,7 +19,8 @@ pub(crate) fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         destinations: _,
         routes: _,
     } = old;
-    let Server { domains, http, https, admin } = server;
+    // Networks of callers are looked up anew for each call.
+    let Server { domains, http, https, admin, proxies, clients, addresses: _ } = server;
     let Storage { path, bytes_max, free_bytes_min } = storage;
     let Limits { body_bytes_max, connections_max, connections_per_address_max, bodies_in_flight_bytes_max } =
         limits;
@@ -28,6 +29,8 @@ pub(crate) fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("server.http", *http != new.server.http),
         ("server.https", *https != new.server.https),
         ("server.admin", *admin != new.server.admin),
+        ("server.proxy_protocol", *proxies != new.server.proxies),
+        ("server.meta_client_certificates", *clients != new.server.clients),
         ("tls", *tls != new.tls),
         ("storage.url", *path != new.storage.path),
         ("storage.bytes_max", *bytes_max != new.storage.bytes_max),

@@ -111,7 +111,7 @@ impl Registry {
         if let Read::Source(source) = &read
             && table.source(&source.name).is_some_and(|source| source.routing.is_empty())
         {
-            warnings.push(format!("no route takes events of {name} yet: all of them are quarantined until `waypost route add {name} DESTINATION`"));
+            warnings.push(format!("no route takes events of {name} yet: all of them are quarantined until one does: `waypost route add {name} DESTINATION --match KEY=VALUE`, or `--all`"));
         }
         Ok(Added { name, warnings, table })
     }

@@ -54,6 +54,17 @@ async fn the_dead_are_listed_replayed_byte_for_byte_and_given_up_on_record() {
     assert_eq!((plan[0]["count"].as_u64(), plan[0]["plan"].as_bool()), (Some(2), Some(true)));
     receiver.behave(|_| Reply::Status(200));
     assert_eq!(rows(&gateway, &["dead", "replay", first]).await[0]["count"], 1);
+    let delivered = async || {
+        let delivered = rows(&gateway, &["deliveries", "list", "--state", "delivered"]).await;
+        (delivered.len() == 1).then_some(())
+    };
+    eventually(10, "the replayed one delivered", delivered).await;
+    for act in [["dead", "discard", first], ["dead", "replay", first], ["deliveries", "retry", first]] {
+        let refused = gateway.run(&act).await;
+        assert!(refused.code == Some(1) && refused.err.contains("is delivered"), "{act:?}: {refused:?}");
+    }
+    let refused = gateway.run(&["dead", "discard", second, "--destination", HOST]).await;
+    assert_eq!(refused.code, Some(2), "an id and filters: {refused:?}");
     let heard = receiver.hears(3).await;
     assert_eq!(heard[2].body, heard[0].body);
     assert_eq!(heard[2].all("x-hub-signature-256"), heard[0].all("x-hub-signature-256"));

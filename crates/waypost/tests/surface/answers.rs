@@ -282,7 +282,9 @@ async fn what_is_no_http_is_answered_or_cut_and_harms_nobody() {
         wire.say(request.as_bytes()).await;
         wire.hang_up().await;
         let answer = within(10, request, wire.try_answer()).await;
-        let refused = answer.as_ref().is_none_or(|answer| (400..500).contains(&answer.status));
+        // 501: a transfer coding that is not known (RFC 9112, section 6.1).
+        let is_refusal = |status| (400..500).contains(&status) || status == 501;
+        let refused = answer.as_ref().is_none_or(|answer| is_refusal(answer.status));
         assert!(refused, "{request:?} => {answer:?}");
     }
     assert!(receiver.heard().is_empty(), "{:?}", receiver.heard());

@@ -8,6 +8,8 @@
 mod acts;
 mod answers;
 mod bytes;
+mod callers;
+mod certifying;
 mod cli;
 mod doctor;
 mod duplicates;
@@ -25,3 +27,4 @@ mod routing;
 mod signatures;
 mod sources;
 mod stop;
+mod supervised;

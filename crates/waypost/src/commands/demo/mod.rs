@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use waypost_domain::Clock;
-use waypost_edge::{ConnectionLimits, Edge, Listener, Stop};
+use waypost_edge::{ConnectionLimits, Edge, Inherited, Listener, Stop};
 
 use crate::cli::DemoArguments;
 use crate::config::{self, Env, Inputs};
@@ -55,7 +55,7 @@ pub(crate) async fn run(arguments: &DemoArguments) -> anyhow::Result<Exit> {
 
     let inputs = inputs(&directory.0, &secret, &format!("http://{receiver_address}"))?;
     let loaded = config::load(&inputs)?;
-    let gateway = Gateway::build(loaded, inputs, clock.clone(), &lifecycle).await?;
+    let gateway = Gateway::build(loaded, inputs, Inherited::default(), clock.clone(), &lifecycle).await?;
     let addresses = gateway.addresses().clone();
     let (store, dispatcher) = (gateway.store(), gateway.dispatcher());
     gateway.spawn(&mut lifecycle);

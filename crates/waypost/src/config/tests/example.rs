@@ -1,6 +1,6 @@
 //! The example that ships, and the keys that the product's pages name, are accepted.
 
-use super::super::{Env, Fallback, Mode, load};
+use super::super::{Env, Fallback, Mode, Tls, load};
 use super::Folder;
 
 const EXAMPLE: &str = include_str!("../../../waypost.example.toml");
@@ -18,6 +18,7 @@ fn every_line_of_the_example_stands_once_its_mark_is_taken_away() {
     folder.certify("certificate.pem", "private_key.pem");
     folder.certify("ca.pem", "ca_key.pem");
     folder.write("previous_app_secret", "the former one\n");
+    folder.write("networks", "203.0.113.0/24\n");
     let mut shown = 0;
     let uncommented: Vec<&str> = EXAMPLE
         .lines()
@@ -29,16 +30,25 @@ fn every_line_of_the_example_stands_once_its_mark_is_taken_away() {
             _ => line,
         })
         .collect();
-    let mut inputs = folder.inputs(uncommented.join("\n"));
-    inputs.env = Env::fixed([
-        ("META_APP_SECRET", "a"),
-        ("META_VERIFY_TOKEN", "b"),
-        ("ACME_TOKEN", "an-opaque-token-of-this-length"),
-        ("SUPPORT_APP_SECRET", "c"),
-        ("OPS_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="),
-    ]);
-    let config = load(&inputs).unwrap_or_else(|refused| panic!("{refused}")).config;
-    assert_eq!(shown, 59);
+    assert_eq!(shown, 69);
+    let of_files = |line: &str| line.starts_with("certificate = ") || line.starts_with("private_key = ");
+    let without = |leave_out: &dyn Fn(&str) -> bool| {
+        let lines: Vec<_> = uncommented.iter().copied().filter(|line| !leave_out(line)).collect();
+        let mut inputs = folder.inputs(lines.join("\n"));
+        inputs.env = Env::fixed([
+            ("META_APP_SECRET", "a"),
+            ("META_VERIFY_TOKEN", "b"),
+            ("ACME_TOKEN", "an-opaque-token-of-this-length"),
+            ("SUPPORT_APP_SECRET", "c"),
+            ("OPS_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="),
+            ("ACME_EAB_KEY", "a2V5"),
+        ]);
+        load(&inputs).unwrap_or_else(|refused| panic!("{refused}")).config
+    };
+    // Certificates come from one place or from the other.
+    assert!(matches!(without(&of_files).tls, Some(Tls::Acme(_))));
+    let config = without(&|line| line.starts_with("acme_"));
+    assert!(matches!(config.tls, Some(Tls::Files(_))));
     // Where it says that it shows defaults, it does.
     let defaults = folder.load(EXAMPLE).unwrap().config;
     assert_eq!(config.limits, defaults.limits);

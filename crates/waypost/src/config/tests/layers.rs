@@ -7,7 +7,7 @@ use std::time::Duration;
 use waypost_domain::{RetrySchedule, limits};
 
 use super::super::{
-    Config, Env, Inputs, Mode, Patience, Rate, Retention, load, parse_duration, restart_needed,
+    Config, Env, Inputs, Mode, Patience, Rate, Retention, Tls, TlsFiles, load, parse_duration, restart_needed,
 };
 use super::{Folder, nothing, stands, upstream_of};
 

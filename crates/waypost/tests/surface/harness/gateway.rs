@@ -1,7 +1,8 @@
 //! `waypost serve` as a child: started, addressed, signalled, killed on drop.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -48,12 +49,16 @@ pub(crate) struct Setup {
     pub(crate) home: Arc<Home>,
     data: PathBuf,
     https: bool,
+    /// Further keys of the server.
+    pub(crate) server: String,
     upstreams: String,
     more: String,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     /// Words that a shell says before it becomes the server, such as `ulimit`.
     prelude: String,
+    /// A socket that the server starts with, as its standard input.
+    socket: Option<Arc<TcpListener>>,
 }
 
 impl Setup {
@@ -65,11 +70,13 @@ impl Setup {
             home,
             data,
             https: false,
+            server: String::new(),
             upstreams: String::new(),
             more: String::new(),
             arguments: Vec::new(),
             variables: Vec::new(),
             prelude: String::new(),
+            socket: None,
         }
     }
 
@@ -121,6 +128,13 @@ impl Setup {
         self
     }
 
+    /// Listens for the server before it is there, as systemd does (`sd_listen_fds(3)`).
+    pub(crate) fn socket(mut self, socket: TcpListener) -> Self {
+        self.socket = Some(Arc::new(socket));
+        self.prelude = "exec 3<&0 0</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$".to_owned();
+        self
+    }
+
     /// The configuration file's text.
     pub(crate) fn toml(&self) -> String {
         let https = if self.https { "https = \"127.0.0.1:0\"\n" } else { "" };
@@ -129,8 +143,10 @@ impl Setup {
         } else {
             ""
         };
-        let Self { upstreams, more, .. } = self;
-        format!("[server]\nhttp = \"127.0.0.1:0\"\n{https}admin = \"127.0.0.1:0\"\n{tls}{more}\n{upstreams}")
+        let Self { server, upstreams, more, .. } = self;
+        format!(
+            "[server]\nhttp = \"127.0.0.1:0\"\n{https}admin = \"127.0.0.1:0\"\n{server}{tls}{more}\n{upstreams}"
+        )
     }
 
     /// Writes the configuration file.
@@ -148,6 +164,9 @@ impl Setup {
             shell
         };
         dress(&mut command, self.home.path());
+        if let Some(socket) = &self.socket {
+            command.stdin(OwnedFd::from(socket.try_clone().unwrap()));
+        }
         command.arg("serve").arg("--config").arg(self.home.config()).arg("--data").arg(&self.data);
         command.args(&self.arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
         command

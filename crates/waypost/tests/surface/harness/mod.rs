@@ -13,7 +13,7 @@ mod wire;
 use std::future::Future;
 use std::time::Duration;
 
-pub(crate) use certificates::Authority;
+pub(crate) use certificates::{Authority, client_of};
 pub(crate) use command::waypost;
 pub(crate) use gateway::{Gateway, Home, Setup};
 pub(crate) use meta::{SECRET, get, post, signature, signed, text, text_to, wamids};
