@@ -56,7 +56,15 @@ fn added(caller: &ConnectionInfo) -> [(HeaderName, &HeaderValue); 3] {
 
 fn travelling(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
     let names_lines = names_lines(headers);
-    headers.iter().filter(move |(name, _)| travels(name) && !(names_lines && is_named(headers, name)))
+    let goes = move |name: &HeaderName| !names_lines || is_of_the_body(name) || !is_named(headers, name);
+    headers.iter().filter(move |(name, _)| travels(name) && goes(name))
+}
+
+/// Whether a line says what the body is and who signed it: that is no matter of a connection, whatever `Connection` says.
+fn is_of_the_body(name: &HeaderName) -> bool {
+    *name == header::CONTENT_TYPE
+        || name.as_str() == "x-hub-signature-256"
+        || name.as_str() == "x-hub-signature"
 }
 
 /// Whether a line of this name may go on. Hop-by-hop lines are those of RFC 9110, section 7.6.1; a name with an
@@ -148,7 +156,7 @@ mod tests {
             ("user-agent", "facebookexternalua"),
             ("host", "proxy.example.com"),
             ("x-dup", "1"),
-            ("connection", "keep-alive, X-Secret-Hop ,te"),
+            ("connection", "keep-alive, X-Secret-Hop ,te, X-Hub-Signature-256"),
             ("x-secret-hop", "1"),
             ("keep-alive", "timeout=5"),
             ("te", "trailers"),

@@ -4,12 +4,15 @@
 //! A bounded, first-in-first-out memory. Whatever it has forgotten, the store still has.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::OnceCell;
 use waypost_domain::RequestId;
 use waypost_store::RequestBody;
-use waypost_whatsapp::Cuts;
+use waypost_whatsapp::{AppSecret, AppSecrets, Cuts};
+
+/// The header that Meta's signature comes in, as it is kept.
+const SIGNATURE: &str = "x-hub-signature-256";
 
 /// A body of this size or more is read on a thread of its own, so that the others' are not kept waiting.
 pub const LARGE_BODY_BYTES: usize = 256 * 1024;
@@ -20,12 +23,24 @@ pub struct Content {
     request: Arc<RequestBody>,
     in_pieces: bool,
     cuts: OnceCell<Arc<Cuts>>,
+    signer: OnceLock<Option<AppSecret>>,
 }
 
 impl Content {
     /// Of a request that is, or is not, owed in pieces.
     pub fn new(request: RequestBody, in_pieces: bool) -> Self {
-        Self { request: Arc::new(request), in_pieces, cuts: OnceCell::new() }
+        let request = Arc::new(request);
+        Self { request, in_pieces, cuts: OnceCell::new(), signer: OnceLock::new() }
+    }
+
+    /// Which of these secrets the request came signed with, found out once.
+    pub fn signer(&self, secrets: &AppSecrets) -> Option<AppSecret> {
+        let look = || {
+            let lines = self.request.headers.iter().filter(|(name, _)| *name == SIGNATURE);
+            let label = secrets.verify(lines.map(|(_, value)| value), &self.request.body).ok()?;
+            secrets.iter().find(|secret| secret.label() == label).cloned()
+        };
+        self.signer.get_or_init(look).clone()
     }
 
     /// The request as it came.

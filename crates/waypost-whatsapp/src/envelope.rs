@@ -69,6 +69,16 @@ fn unreadable(body: &[u8]) -> Split<'_> {
     Split { events: vec![event(reading, place, raw)], readable: false }
 }
 
+/// The class of an event with this value. What bears members of the message path is of its class, whatever its field.
+fn class(kind: Kind, value: Value<'_>) -> Class {
+    const OF_PEOPLE: [&str; 7] =
+        ["messages", "statuses", "contacts", "message_echoes", "calls", "history", "standby"];
+    match Class::of(kind) {
+        Class::Operational if OF_PEOPLE.iter().any(|member| value.member(member).is_some()) => Class::Message,
+        class => class,
+    }
+}
+
 /// An event that belongs to no change.
 fn event<'a>(reading: Reading<'a>, place: Place, raw: &'a str) -> Event<'a> {
     Event {
@@ -290,7 +300,7 @@ impl<'a> Reader<'a> {
         let happened = milliseconds(reading.timestamp.as_deref());
         self.keep(Event {
             kind: reading.kind,
-            class: Class::of(reading.kind),
+            class: class(reading.kind, value),
             field: change.field.clone(),
             r#type: reading.r#type.unwrap_or_default(),
             phone_number_id: change.phone_number_id.clone(),

@@ -118,7 +118,7 @@ async fn parcel(job: &Job, store: &Store, bodies: &Bodies) -> Result<Parcel, Gon
         event,
         attempt,
         content: content.request().clone(),
-        is_piece: false,
+        piece_of: None,
         field,
     };
     let Some(event) = job.event else {
@@ -148,7 +148,7 @@ async fn parcel(job: &Job, store: &Store, bodies: &Bodies) -> Result<Parcel, Gon
         headers: headers.clone(),
         body: cuts.one(body, index).into(),
     };
-    Ok(Parcel { delivery, request, event, attempt, content: Arc::new(piece), is_piece: true, field })
+    Ok(Parcel { delivery, request, event, attempt, content: Arc::new(piece), piece_of: Some(content), field })
 }
 
 /// Which of its request's events this is: they bear the numbers that follow the request's own.

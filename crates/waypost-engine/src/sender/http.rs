@@ -78,7 +78,7 @@ impl HttpSender {
         let mut headers = header_map(&parcel.content.headers);
         let is_destination = self.config.target.is_some();
         drop_forged(&mut headers, is_destination);
-        if parcel.is_piece {
+        if parcel.piece_of.is_some() {
             for name in OF_THE_BYTES {
                 headers.remove(name);
             }
@@ -100,7 +100,7 @@ impl HttpSender {
     /// none: a receiver that wants one refuses them.
     fn tell_of_unsigned(&self, headers: &HeaderMap, parcel: &Parcel) {
         let is_meant = matches!(self.config.signing, Signing::Nothing);
-        if !parcel.is_piece || is_meant || headers.contains_key("x-hub-signature-256") {
+        if parcel.piece_of.is_none() || is_meant || headers.contains_key("x-hub-signature-256") {
             return;
         }
         if !self.told.swap(true, Ordering::Relaxed) {

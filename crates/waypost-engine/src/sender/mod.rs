@@ -15,6 +15,8 @@ use std::sync::Arc;
 use waypost_domain::{AttemptReport, DeliveryId, EventId, RequestId};
 use waypost_store::RequestBody;
 
+use crate::bodies::Content;
+
 pub use http::{HttpSender, HttpSenderConfig};
 pub use ping::{PING_BODY, Ping};
 pub use signing::{Keyring, Signing};
@@ -33,8 +35,8 @@ pub struct Parcel {
     pub attempt: u32,
     /// What is to be sent, with the request's headers: the request, or the piece of it that is this event.
     pub content: Arc<RequestBody>,
-    /// Whether the body is a piece: bytes that nobody has signed yet.
-    pub is_piece: bool,
+    /// The request that the body is a piece of, where it is one: bytes that nobody has signed yet.
+    pub piece_of: Option<Arc<Content>>,
     /// The webhook field of the one event it carries. Known for every delivery of an event, and where
     /// [`Sender::names_events`] for every request that holds just one.
     pub field: Option<Box<str>>,

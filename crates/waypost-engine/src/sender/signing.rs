@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::header::{Entry, HeaderMap, HeaderName, HeaderValue};
-use waypost_whatsapp::{AppSecret, sign};
+use waypost_whatsapp::{AppSecret, AppSecrets, sign};
 
 use super::Parcel;
+use crate::bodies::Content;
 
 const SHA256: HeaderName = HeaderName::from_static("x-hub-signature-256");
 const SHA1: HeaderName = HeaderName::from_static("x-hub-signature");
@@ -21,28 +22,33 @@ const ORIGINAL: HeaderName = HeaderName::from_static("waypost-original-signature
 pub enum Signing {
     /// The one that came.
     AsReceived,
-    /// The one that came, or for a piece, one under its source's newest secret.
+    /// The one that came, or for a piece, one under the secret of its source that the request came signed with: a
+    /// receiver finds everything signed as Meta does at the time. Where that is gone, the newest.
     Source,
     /// One under this secret. A body that came with the very same goes as it came.
-    With(Arc<AppSecret>),
+    With(AppSecret),
     /// None.
     Nothing,
 }
 
-/// The newest app secret of each source that has any. Cheap to clone; all clones are the same keyring.
+/// The app secrets of each source that has any, the newest first. Cheap to clone; all clones are the same keyring.
 #[derive(Clone, Default, Debug)]
-pub struct Keyring(Arc<ArcSwap<HashMap<Arc<str>, Arc<AppSecret>>>>);
+pub struct Keyring(Arc<ArcSwap<HashMap<Arc<str>, AppSecrets>>>);
 
 impl Keyring {
     /// Takes over the secrets of all sources, by name.
-    pub fn set(&self, secrets: HashMap<Arc<str>, AppSecret>) {
-        let secrets = secrets.into_iter().map(|(source, secret)| (source, Arc::new(secret)));
-        self.0.store(Arc::new(secrets.collect()));
+    pub fn set(&self, secrets: HashMap<Arc<str>, AppSecrets>) {
+        self.0.store(Arc::new(secrets));
     }
 
     /// A source's newest secret.
-    pub fn newest(&self, source: &str) -> Option<Arc<AppSecret>> {
-        self.0.load().get(source).cloned()
+    pub fn newest(&self, source: &str) -> Option<AppSecret> {
+        self.0.load().get(source)?.iter().next().cloned()
+    }
+
+    /// What the request came signed with that a piece is of.
+    fn signer(&self, of: &Content) -> Option<AppSecret> {
+        of.signer(self.0.load().get(&of.request().source)?)
     }
 }
 
@@ -54,10 +60,14 @@ impl Signing {
 
     /// Gives the headers the signature that is to go with the parcel, in place of the one that came.
     pub(super) fn apply(&self, headers: &mut HeaderMap, parcel: &Parcel, keyring: &Keyring) {
-        if !parcel.is_piece && matches!(self, Self::AsReceived | Self::Source) {
+        if parcel.piece_of.is_none() && matches!(self, Self::AsReceived | Self::Source) {
             return;
         }
-        let secret = self.secret(&parcel.content.source, keyring);
+        let signer = match (self, &parcel.piece_of) {
+            (Self::Source, Some(of)) => keyring.signer(of),
+            _ => None,
+        };
+        let secret = signer.or_else(|| self.secret(&parcel.content.source, keyring));
         let made = secret.map(|secret| sign(&secret, &parcel.content.body));
         if let Some(made) = &made {
             let mut came = headers.get_all(SHA256).iter();
@@ -74,8 +84,8 @@ impl Signing {
         put(headers, SHA1, sha1);
     }
 
-    /// What pieces are signed with.
-    pub(super) fn secret(&self, source: &str, keyring: &Keyring) -> Option<Arc<AppSecret>> {
+    /// What is signed with, where nothing came that tells.
+    pub(super) fn secret(&self, source: &str, keyring: &Keyring) -> Option<AppSecret> {
         match self {
             Self::Source => keyring.newest(source),
             Self::With(secret) => Some(secret.clone()),
@@ -113,16 +123,31 @@ mod tests {
     }
 
     fn with(text: &str) -> Signing {
-        Signing::With(Arc::new(secret(text)))
+        Signing::With(secret(text))
     }
 
     fn keyring() -> Keyring {
         let keyring = Keyring::default();
-        keyring.set(HashMap::from([("acme".into(), secret("acme's"))]));
+        keyring.set(HashMap::from([(
+            "acme".into(),
+            AppSecrets::new(vec![secret("acme's"), secret("an older one")]).unwrap(),
+        )]));
         keyring
     }
 
     fn parcel(source: &str, body: &'static str, is_piece: bool) -> Parcel {
+        parcel_by("acme's", source, body, is_piece)
+    }
+
+    fn parcel_by(came_by: &str, source: &str, body: &'static str, is_piece: bool) -> Parcel {
+        let mut headers = HeaderBlock::new();
+        headers.push("x-hub-signature-256", sign(&secret(came_by), b"the request").sha256.as_bytes());
+        let of = RequestBody {
+            source: source.into(),
+            target: "/".to_owned(),
+            headers,
+            body: Bytes::from_static(b"the request"),
+        };
         let content = RequestBody {
             source: source.into(),
             target: "/".to_owned(),
@@ -135,7 +160,7 @@ mod tests {
             event: RequestId(1).event(0),
             attempt: 1,
             content: Arc::new(content),
-            is_piece,
+            piece_of: is_piece.then(|| Arc::new(Content::new(of, true))),
             field: None,
         }
     }
@@ -178,11 +203,15 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_is_signed_with_the_sources_newest_secret() {
-        let mut sent = received("an older one", "the request");
-        Signing::Source.apply(&mut sent, &parcel("acme", "piece", true), &keyring());
-        assert!(verifies(&sent, "acme's", "piece"));
-        assert!(sent.contains_key(ORIGINAL));
+    fn a_piece_is_signed_with_the_secret_its_request_came_with_or_the_newest_where_that_is_gone() {
+        for (came_by, signed_by) in
+            [("acme's", "acme's"), ("an older one", "an older one"), ("one that is gone", "acme's")]
+        {
+            let mut sent = received(came_by, "the request");
+            Signing::Source.apply(&mut sent, &parcel_by(came_by, "acme", "piece", true), &keyring());
+            assert!(verifies(&sent, signed_by, "piece"), "{came_by}");
+            assert!(sent.contains_key(ORIGINAL));
+        }
     }
 
     #[test]

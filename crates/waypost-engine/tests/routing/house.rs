@@ -28,7 +28,7 @@ pub(crate) fn secret(text: &str) -> AppSecret {
 
 /// Deliveries signed with this secret.
 pub(crate) fn with(text: &str) -> Signing {
-    Signing::With(Arc::new(secret(text)))
+    Signing::With(secret(text))
 }
 
 pub(crate) fn matching(keys: &[(MatchKey, &[&str])]) -> Match {
@@ -68,7 +68,7 @@ impl House {
         let dispatcher = Dispatcher::new(store.clone(), clock.clone(), metrics.clone(), soft, hard);
         let intake = Intake::new(store.clone(), &dispatcher, clock.clone(), metrics);
         let keyring = Keyring::default();
-        keyring.set(HashMap::from([(SOURCE.into(), secret(SOURCE_SECRET))]));
+        keyring.set(HashMap::from([(SOURCE.into(), secret(SOURCE_SECRET).into())]));
         let outbound = Outbound::new(OutboundConfig::new(clock.clone()));
         Self { store, clock, dispatcher, keyring, intake, outbound, _folder: folder }
     }

@@ -70,11 +70,11 @@ async fn every_receiver_verifies_the_exact_bytes_it_got_with_its_own_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pieces_are_signed_with_the_secret_that_is_the_newest_when_they_are_sent() {
+async fn pieces_of_what_came_under_a_secret_that_is_gone_are_signed_with_the_newest() {
     let (house, receiver) = (House::new(), Receiver::start().await);
     let shop = house.destination("shop", &receiver, Batches::Split, Signing::Source);
     let routing = Routing::new([(Match::everything(), [shop])]);
-    house.keyring.set([(SOURCE.into(), secret("rotated"))].into());
+    house.keyring.set([(SOURCE.into(), secret("rotated").into())].into());
     house.post(body_of(&[change("11", &[("a", "one"), ("b", "two")])]).as_bytes(), &routing).await;
     assert!(receiver.hears(2).await.iter().all(|seen| believes("rotated", seen)));
 }

@@ -37,6 +37,30 @@ fn was(contact: NewContact, former: &[&str]) -> NewContact {
     NewContact { former: former.iter().map(|former| (*former).into()).collect(), ..contact }
 }
 
+pub async fn what_one_source_says_of_people_binds_no_other(subject: &Subject) {
+    let store = subject.open();
+    let said = async |source: &str, wamid: &str, contact: NewContact| {
+        let event = person(message(wamid), contact);
+        let accept = Accept { source: source.into(), scope: source.into(), ..request([event]) };
+        let accepted = store.accept(accept).await.unwrap();
+        store.event(accepted.events[0].0).await.unwrap().unwrap().event.conversation.unwrap()
+    };
+    assert_eq!(&*said("acme", "wamid.1", phone("4911")).await, "204:4911");
+    assert_eq!(&*said("acme", "wamid.2", phone("4922")).await, "204:4922");
+    // Another tenant names the same number, and calls two people one.
+    said("other", "wamid.3", both("US.evil", "4911")).await;
+    said("other", "wamid.4", both("US.evil", "4922")).await;
+    assert_eq!(&*said("acme", "wamid.5", phone("4911")).await, "204:4911");
+    assert_eq!(&*said("acme", "wamid.6", phone("4922")).await, "204:4922");
+    let filter = EventFilter {
+        conversation: Some("204:4922".into()),
+        source: Some("acme".into()),
+        ..EventFilter::default()
+    };
+    let found = store.events(filter, crate::Page { before: None, limit: 10 }).await.unwrap();
+    assert_eq!(found.events.len(), 2, "{found:?}");
+}
+
 pub async fn one_person_under_several_identities_is_one_conversation(subject: &Subject) {
     let store = subject.open();
     let everything = NewContact { parent: Some("US.ENT.1".into()), ..both("US.1", "4915") };

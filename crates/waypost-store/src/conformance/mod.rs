@@ -177,6 +177,7 @@ macro_rules! conformance_suite {
             whole_deliveries_and_single_ones_are_acted_on_alike
         }
         $crate::conformance_suite! { @room $open, contacts:
+            what_one_source_says_of_people_binds_no_other
             one_person_under_several_identities_is_one_conversation
             a_number_that_was_given_to_somebody_else_is_another_conversation
             a_number_that_its_person_left_begins_a_conversation_of_its_own

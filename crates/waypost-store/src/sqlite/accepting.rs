@@ -72,7 +72,8 @@ impl Ledger<'_> {
                 }
                 None
             };
-            let belongs = self.contacts.belongs(event, id, repeats.is_some(), &mut self.names)?;
+            let belongs =
+                self.contacts.belongs(&accept.source, event, id, repeats.is_some(), &mut self.names)?;
             let held = repeats.is_none() && (event.quarantined || place >= owable);
             quarantined += usize::from(held);
             self.accepting.add_event.execute(params![

@@ -8,6 +8,9 @@
 //!
 //! Where two conversations turn out to be with one person, the later one is merged into the earlier, and the event
 //! that told so waits for the lanes of both, so that order holds across it.
+//!
+//! What a source says binds that source alone: its callers have proved to be nobody else's, and could otherwise tell
+//! lies about another tenant's people.
 
 use std::collections::HashMap;
 
@@ -23,6 +26,11 @@ const CONTACTS_REMEMBERED_MAX: usize = 16_384;
 const CONTACT_REMEMBERED_BYTES_MAX: usize = 256;
 /// Former identities of one event that are looked at; a payload gives three at most.
 const FORMER_MAX: usize = 8;
+
+/// Stands between our number and the source in the name under which a source's contacts are kept.
+const OF: char = '\u{1f}';
+/// The character after it.
+const AFTER_OF: char = ' ';
 
 /// Conversations that are looked for under each that they were merged into.
 const MERGED_READ_MAX: i64 = 256;
@@ -136,19 +144,20 @@ impl<'c> Contacts<'c> {
     /// Finds the event's conversation, or begins one. A repeat tells nothing new: what it says may be outdated.
     pub(super) fn belongs(
         &mut self,
+        source: &str,
         event: &NewEvent,
         id: EventId,
         repeats: bool,
         names: &mut Numbers<'_>,
     ) -> rusqlite::Result<Belongs> {
-        let rememberable = self.ask(event);
+        let rememberable = self.ask(source, event);
         if rememberable
             && let Some(known) = self.known.get(self.asked.as_str())
             && id.0 - known.seen < self.day
         {
             return Ok(Belongs { conversation: Some(known.id), lanes: vec![known.lane] });
         }
-        let Some(mut person) = self.person(event, names)? else { return Ok(Belongs::default()) };
+        let Some(mut person) = self.person(source, event, names)? else { return Ok(Belongs::default()) };
         let found = person.conversations();
         let (conversation, merged) = match (found.first(), repeats) {
             (Some(first), true) => (*first, Vec::new()),
@@ -181,13 +190,14 @@ impl<'c> Contacts<'c> {
     }
 
     /// Writes down what the event says of the person, as one text. False if that should not be remembered.
-    fn ask(&mut self, event: &NewEvent) -> bool {
+    fn ask(&mut self, source: &str, event: &NewEvent) -> bool {
         self.asked.clear();
         let mut add = |kind: char, text: &str| {
             self.asked.push(kind);
             self.asked.push_str(text);
             self.asked.push('\0');
         };
+        add('s', source);
         match (&event.contact, &event.conversation) {
             (Some(contact), _) => {
                 add('n', &contact.number);
@@ -217,6 +227,7 @@ impl<'c> Contacts<'c> {
     /// What the event says of the person, each identity with what is known of it.
     fn person<'e>(
         &mut self,
+        source: &str,
         event: &'e NewEvent,
         names: &mut Numbers<'_>,
     ) -> rusqlite::Result<Option<Person<'e>>> {
@@ -235,7 +246,7 @@ impl<'c> Contacts<'c> {
             },
         };
         let (number_text, current, former) = told;
-        let number = if number_text.is_empty() { 0 } else { names.of(number_text)? };
+        let number = names.of(&format!("{number_text}{OF}{source}"))?;
         let mut person = Person { number, number_text, current: Vec::new(), former: Vec::new() };
         for (text, phone) in current {
             let row = self.row(number, text)?;
@@ -406,15 +417,14 @@ pub(super) fn conversations(conn: &Connection, told: &str) -> rusqlite::Result<V
         found.extend(conn.query_row(named, params![id, name], |row| row.get::<_, i64>(0)).optional()?);
     }
     let (number, identity) = parts(told);
-    let number = if number.is_empty() { Some(0) } else { super::names::number_of(conn, number)? };
-    if let Some(number) = number {
-        let mut known = conn.prepare(
-            "SELECT coalesce(v.merged, v.id) FROM contact c JOIN conversation v ON v.id IN (c.conversation, c.names)
-             WHERE c.number = ?1 AND c.identity = ?2",
-        )?;
-        for conversation in known.query_map(params![number, identity], |row| row.get(0))? {
-            found.push(conversation?);
-        }
+    let mut known = conn.prepare(
+        "SELECT coalesce(v.merged, v.id)
+         FROM name n JOIN contact c ON c.number = n.id JOIN conversation v ON v.id IN (c.conversation, c.names)
+         WHERE n.text >= ?1 AND n.text < ?2 AND c.identity = ?3",
+    )?;
+    let bounds = (format!("{number}{OF}"), format!("{number}{AFTER_OF}"));
+    for conversation in known.query_map(params![bounds.0, bounds.1, identity], |row| row.get(0))? {
+        found.push(conversation?);
     }
     found.sort_unstable();
     found.dedup();

@@ -238,3 +238,14 @@ fn times_are_read_as_text_or_number_and_only_where_sane() {
     let none = r#"{"entry":[{"changes":[{"field":"messages","value":{"messages":[{"id":"m"}]}}]}]}"#;
     assert_eq!(only(none).occurred_at_ms, None);
 }
+
+#[test]
+fn what_bears_members_of_the_message_path_is_of_its_class_whatever_its_field() {
+    for member in ["messages", "statuses", "contacts", "calls", "history", "standby"] {
+        let body = format!(
+            r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{{"field":"account_update","value":{{"event":"X","{member}":[{{"text":"hello"}}]}}}}]}}]}}"#
+        );
+        let split = waypost_whatsapp::split(body.as_bytes());
+        assert!(split.events.iter().all(|event| event.class == Class::Message), "{member}");
+    }
+}

@@ -343,7 +343,7 @@ fn verify_tokens(tokens: &[Secret]) -> Vec<VerifyToken> {
 fn signing(sign_with: &SignWith) -> anyhow::Result<Signing> {
     Ok(match sign_with {
         SignWith::Source => Signing::Source,
-        SignWith::Secret(secret) => Signing::With(Arc::new(AppSecret::new(secret.label(), secret.expose())?)),
+        SignWith::Secret(secret) => Signing::With(AppSecret::new(secret.label(), secret.expose())?),
         SignWith::Nothing => Signing::Nothing,
     })
 }

@@ -128,7 +128,7 @@ impl Registry {
         let former = self.table.load_full();
         let prepared = self.prepare(wanted, &former)?;
         let next = self.begin(prepared)?;
-        self.keyring.set(next.newest_secrets());
+        self.keyring.set(next.secrets());
         self.table.store(Arc::new(next));
         let next = self.table.load();
         for name in former.owed_names().filter(|name| !next.is_owed_name(name)) {

@@ -9,7 +9,7 @@ use waypost_engine::dispatch::DestinationHandle;
 use waypost_engine::routing::{Recipient, Routing};
 use waypost_engine::sender::HttpSender;
 use waypost_outbound::Endpoint;
-use waypost_whatsapp::{AppSecret, AppSecrets, VerifyToken};
+use waypost_whatsapp::{AppSecrets, VerifyToken};
 
 use super::Quiet;
 use crate::config;
@@ -210,14 +210,12 @@ impl Table {
     }
 
     /// The newest app secret of everything that has any.
-    pub(super) fn newest_secrets(&self) -> HashMap<Arc<str>, AppSecret> {
-        let newest = |secrets: &AppSecrets| secrets.iter().next().cloned();
-        let of_sources =
-            self.sources.values().filter_map(|source| Some((source.name.clone(), newest(source.secrets())?)));
+    pub(super) fn secrets(&self) -> HashMap<Arc<str>, AppSecrets> {
+        let of_sources = self.sources.values().map(|source| (source.name.clone(), source.secrets().clone()));
         let of_upstreams = self
             .upstreams
             .values()
-            .filter_map(|upstream| Some((upstream.name.clone(), newest(upstream.secrets.as_ref()?)?)));
+            .filter_map(|upstream| Some((upstream.name.clone(), upstream.secrets.clone()?)));
         of_sources.chain(of_upstreams).collect()
     }
 }

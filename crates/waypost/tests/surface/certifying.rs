@@ -84,7 +84,16 @@ async fn readiness(gateway: &Gateway) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_certificate_comes_by_itself_and_outlives_a_restart() {
+async fn a_certificate_comes_by_itself_over_either_port_and_outlives_a_restart() {
+    comes_and_stays("127.0.0.1:0").await;
+}
+
+#[tokio::test]
+async fn a_certificate_comes_by_itself_over_https_alone_and_outlives_a_restart() {
+    comes_and_stays("none").await;
+}
+
+async fn comes_and_stays(http: &str) {
     if !Path::new("/usr/bin/pebble").exists() {
         eprintln!("pebble is not installed: nothing is tested here");
         return;
@@ -96,6 +105,7 @@ async fn a_certificate_comes_by_itself_and_outlives_a_restart() {
     let receiver = Receiver::willing().await;
     let setup = Setup::new()
         .variable("WAYPOST_DOMAIN", "a.example.com,b.example.com")
+        .variable("WAYPOST_HTTP", http)
         .variable("WAYPOST_HTTPS", "127.0.0.1:0")
         .section(&format!(
             "[tls]\nacme_email = \"ops@example.com\"\nacme_directory = \"https://{}/dir\"\nacme_ca_file = \"ca.pem\"",
@@ -125,8 +135,10 @@ async fn a_certificate_comes_by_itself_and_outlives_a_restart() {
     assert!(error.contains("UnrecognisedName"), "{error}");
 
     // It is back, and the operator says so.
-    let plain = port_after(&gateway, "redirect  http://");
-    let pebble = Pebble::start(&setup.home, at, plain, https(&gateway).port(), own.pair("127.0.0.1")).await;
+    let plain = (http != "none").then(|| port_after(&gateway, "redirect  http://"));
+    let pebble =
+        Pebble::start(&setup.home, at, plain.unwrap_or(1), https(&gateway).port(), own.pair("127.0.0.1"))
+            .await;
     gateway.signal(Signal::HUP);
     eventually(30, "certificates", async || (readiness(&gateway).await.0 == 200).then_some(())).await;
     let mut management = Wire::tls(at[1], nobody, "127.0.0.1").await;
@@ -142,8 +154,13 @@ async fn a_certificate_comes_by_itself_and_outlives_a_restart() {
     assert!(gateway.metric("waypost_certificate_failures_total").await >= 1.0);
     assert_eq!(gateway.metric("waypost_tls_names_refused_total").await, 2.0);
     assert!(gateway.metric("waypost_certificate_expires_timestamp_seconds").await > 1_700_000_000.0);
-    let plain: SocketAddr = ([127, 0, 0, 1], plain).into();
-    assert_eq!(ask(plain, &get("/.well-known/acme-challenge/unknown")).await.status, 301);
+    match plain {
+        Some(port) => {
+            let plain: SocketAddr = ([127, 0, 0, 1], port).into();
+            assert_eq!(ask(plain, &get("/.well-known/acme-challenge/unknown")).await.status, 301);
+        }
+        None => assert!(gateway.metric("waypost_tls_proofs_shown_total").await >= 2.0),
+    }
 
     // The keys are in no list and no log.
     for what in ["upstream", "source", "destination", "route"] {

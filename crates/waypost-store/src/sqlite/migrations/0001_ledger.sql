@@ -67,7 +67,7 @@ CREATE INDEX conversation_merged ON conversation (merged) WHERE merged IS NOT NU
 -- Whose conversation each identity is known by, of people at our numbers and of groups. 0: nobody's, since the
 -- one who had it has it no more. `names` is the conversation that bears the identity as its name.
 CREATE TABLE contact (
-    number       INTEGER NOT NULL,         -- name; 0: a conversation that says no number
+    number       INTEGER NOT NULL,         -- name: number, 0x1F, source
     identity     TEXT    NOT NULL,
     conversation INTEGER NOT NULL,
     names        INTEGER,
