@@ -245,7 +245,7 @@ fn what_bears_members_of_the_message_path_is_of_its_class_whatever_its_field() {
         let body = format!(
             r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{{"field":"account_update","value":{{"event":"X","{member}":[{{"text":"hello"}}]}}}}]}}]}}"#
         );
-        let split = waypost_whatsapp::split(body.as_bytes());
+        let split = split(body.as_bytes());
         assert!(split.events.iter().all(|event| event.class == Class::Message), "{member}");
     }
 }

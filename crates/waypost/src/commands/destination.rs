@@ -61,7 +61,7 @@ pub(crate) struct DestinationAddArguments {
     /// Let it be at a private, loopback or link-local address
     #[arg(long)]
     pub(crate) allow_private: bool,
-    /// Any other key of a [[destination]], such as timeout=30s or concurrency_max=8; repeatable
+    /// Any other key that a destination has in the file, such as timeout=30s or concurrency_max=8; repeatable
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// Print the result as JSON
