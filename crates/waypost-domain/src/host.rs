@@ -93,7 +93,18 @@ fn check_name(name: &str) -> Result<(), HostError> {
             return Err(HostError::Label { label: label.to_owned() });
         }
     }
+    if ends_in_a_number(name) && name.parse::<std::net::Ipv4Addr>().is_err() {
+        return Err(HostError::Number);
+    }
     Ok(())
+}
+
+/// Whether resolvers may take a name for an address: 2130706433, 0x7f.1 and 127.1 are all 127.0.0.1 to some of them. No
+/// domain ends so (RFC 3696, section 2).
+fn ends_in_a_number(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let hex = last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    hex || last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A text that cannot be a host on the allow-list.
@@ -116,6 +127,9 @@ pub enum HostError {
         /// The part.
         label: String,
     },
+    /// `127.1`, `2130706433` or `0x7f.1`.
+    #[error("an address is written in four numbers, like 203.0.113.7")]
+    Number,
     /// Something after the colon that is no port.
     #[error("what follows the colon is not a port between 1 and 65535")]
     Port,
@@ -249,6 +263,12 @@ mod tests {
             "bücher.example",
             "a b",
             "https://a",
+            "2130706433",
+            "127.1",
+            "0x7f.0x1",
+            "0x7f000001",
+            "0177.0.0.1",
+            "10.0.0.7.5",
         ] {
             assert!(text.parse::<UpstreamHost>().is_err(), "{text:?} was accepted");
         }

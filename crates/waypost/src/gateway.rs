@@ -342,6 +342,7 @@ fn free_bytes_min(directory: &std::path::Path) -> u64 {
 /// Where the gateway itself is called.
 fn own(config: &Config, listeners: &[(Listener, Scheme)]) -> anyhow::Result<Own> {
     let addresses = listeners.iter().map(|(listener, _)| listener.local_addr());
+    let addresses = addresses.chain([Ok(config.server.admin)]);
     Ok(Own::new(config.server.domains.iter().map(String::as_str), addresses.collect::<Result<Vec<_>, _>>()?))
 }
 

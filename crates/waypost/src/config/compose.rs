@@ -61,7 +61,8 @@ pub(super) fn compose(inputs: &Inputs, draft: Draft, loading: &mut Loading<'_>) 
     let retention = retention(draft.retention, loading);
     let limits = bounds(draft.limits, loading);
     let listening = listeners.iter().flat_map(|l| [&l.http, &l.https]).flat_map(|placed| &placed.addresses);
-    let own = Own::new(names(&domains), listening.copied());
+    let admin = listeners.as_ref().map(|listeners| listeners.admin);
+    let own = Own::new(names(&domains), listening.copied().chain(admin));
     let is_only_way = draft.entries.as_ref().is_some_and(|drafts| !drafts.has_sources());
     let upstreams = allow_list::compose(inputs, draft.upstreams, &own, is_only_way, loading);
     let around = Around { own: &own, upstreams: upstreams.as_deref().unwrap_or_default() };

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use waypost_domain::Origin;
 
-/// The gateway's own public addresses, as far as they are known.
+/// The gateway's own addresses, as far as they are known.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Own {
     domains: Vec<String>,
