@@ -91,7 +91,7 @@ async fn a_request_that_is_all_for_one_goes_whole_where_it_is_wanted_so() {
     assert_eq!(at_whole[0].all("x-hub-signature-256"), [signature(SECRET, &two)], "as it came");
     assert!(at_whole[0].all("waypost-original-signature-256").is_empty());
     for heard in split.hears(2).await {
-        assert!(believes(&heard, "a newer secret"), "pieces are signed with the newest");
+        assert!(believes(&heard, SECRET), "pieces are signed with the secret their request came with");
     }
     for heard in none.hears(2).await {
         assert!(heard.all("x-hub-signature-256").is_empty() && heard.all("x-hub-signature").is_empty());
