@@ -136,7 +136,7 @@ async fn pebble_certifies_names_proved_in_either_way() {
 #[tokio::test]
 async fn pebble_renews_a_short_lived_certificate_several_times_though_it_refuses_nonces() {
     let doors = Doors::open().await;
-    let Some(pebble) = Pebble::start(&doors, 7_200, 30, false).await else { return };
+    let Some(pebble) = Pebble::start(&doors, 7_200, 10, false).await else { return };
     let (shelf, clock) = (Arc::default(), clock_of_today());
     let server = Server::start(pebble.settings(&[TlsAlpn01, Http01]), &shelf, &clock, &doors).await;
     let mut serials = std::collections::HashSet::new();
