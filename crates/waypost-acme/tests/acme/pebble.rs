@@ -139,19 +139,20 @@ async fn pebble_renews_a_short_lived_certificate_several_times_though_it_refuses
     let Some(pebble) = Pebble::start(&doors, 7_200, 10, false).await else { return };
     let (shelf, clock) = (Arc::default(), clock_of_today());
     let server = Server::start(pebble.settings(&[TlsAlpn01, Http01]), &shelf, &clock, &doors).await;
-    let mut serials = std::collections::HashSet::new();
     for round in 1..=4 {
+        // By our clock a new certificate may have ended already, so that the next one follows by itself.
         until("a certificate", || {
-            (server.issued() == round && !server.status().busy) || server.failures() > 0
+            (server.issued() >= round && !server.status().busy) || server.failures() > 0
         })
         .await;
         assert_eq!(server.status().last_error, None);
-        serials.insert(server.installed.lock().unwrap().last().unwrap().key.cert[0].clone());
         // Pebble's time stands still beside ours: the hours must pass for the budget, too.
         server.clock.advance(Duration::from_secs(7_200));
         server.acme.look();
     }
-    assert_eq!(serials.len(), 4);
+    let installed = server.installed.lock().unwrap();
+    let serials: std::collections::HashSet<_> = installed.iter().map(|one| one.key.cert[0].clone()).collect();
+    assert!(serials.len() >= 4, "{}", serials.len());
 }
 
 #[tokio::test]
