@@ -1,5 +1,6 @@
 //! When to try again.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::UnixMillis;
@@ -12,7 +13,8 @@ use crate::UnixMillis;
 /// dead.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RetrySchedule {
-    steps: Vec<Duration>,
+    /// Shared: there are thousands of destinations, and nearly all of them keep to the same.
+    steps: Arc<[Duration]>,
     give_up_after: Duration,
 }
 
@@ -25,7 +27,13 @@ impl RetrySchedule {
         if steps.iter().any(|step| *step < Duration::from_secs(1)) {
             return Err(ScheduleError::StepTooShort);
         }
-        Ok(Self { steps, give_up_after })
+        Ok(Self { steps: steps.into(), give_up_after })
+    }
+
+    /// The same waits, given up after another time.
+    #[must_use]
+    pub fn giving_up_after(self, give_up_after: Duration) -> Self {
+        Self { give_up_after, ..self }
     }
 
     /// How long after acceptance the last attempt may be.
@@ -69,9 +77,12 @@ impl Default for RetrySchedule {
     /// 5 s, 15 s, 30 s, 1 min, 2, 5, 10, 30 min, 1 h, 2 h, 4 h, then every 6 h, for 8 days: a day longer
     /// than Meta itself would have tried.
     fn default() -> Self {
-        let steps = [5, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 14_400, 21_600];
+        static STEPS: LazyLock<Arc<[Duration]>> = LazyLock::new(|| {
+            let steps = [5, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 14_400, 21_600];
+            steps.into_iter().map(Duration::from_secs).collect()
+        });
         Self {
-            steps: steps.into_iter().map(Duration::from_secs).collect(),
+            steps: STEPS.clone(),
             give_up_after: Duration::from_secs(8 * 24 * 60 * 60),
         }
     }

@@ -1,6 +1,7 @@
 //! A destination, as the rest of the house reaches it: its handle, and how it is doing.
 
 use std::collections::HashSet;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -201,12 +202,22 @@ pub(super) fn new(
     let task = async move {
         let _ended = ended;
         while reach.is_called(&mut destination, &dispatcher).await {
-            let desk = Desk::new(destination.clone(), dispatcher.environment(stop.clone()), reach.clone());
-            let Some(last) = Box::pin(desk.run()).await else { return };
+            let Some(last) = at_a_desk(&destination, &dispatcher, &stop, &reach).await else { return };
             destination = last;
         }
     };
     (handle, task)
+}
+
+/// A desk's work, in room of its own: made here, so that the task at rest has none for it.
+fn at_a_desk(
+    destination: &Destination,
+    dispatcher: &Dispatcher,
+    stop: &CancellationToken,
+    reach: &DestinationHandle,
+) -> Pin<Box<dyn Future<Output = Option<Destination>> + Send>> {
+    let desk = Desk::new(destination.clone(), dispatcher.environment(stop.clone()), reach.clone());
+    Box::pin(desk.run())
 }
 
 impl DestinationHandle {
@@ -215,7 +226,8 @@ impl DestinationHandle {
         loop {
             let asked = self.accepted();
             let page = OwedPage { destination: self.name().clone(), after: None, limit: 1 };
-            match dispatcher.0.store.owed(page).await {
+            // Boxed: it is asked seldom, and would have to be given room by every destination at rest.
+            match Box::pin(dispatcher.0.store.owed(page)).await {
                 Ok(page) if page.is_empty() => self.owes_nothing_of(asked),
                 // What cannot be read is for the desk to try again.
                 Ok(_) | Err(_) => return !self.0.stop.is_cancelled(),

@@ -17,9 +17,6 @@ use super::{Batches, Delivery, Fallback, Kind, Mode, Patience, SignWith, Upstrea
 
 /// How long a failing delivery holds its lane, unless the destination says otherwise.
 const LANE_PATIENCE: Patience = Patience::For(Duration::from_secs(120));
-/// The waits of `RetrySchedule::default`, for a destination that sets only `give_up_after`.
-pub(super) const SCHEDULE_SECONDS: [u64; 12] =
-    [5, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 14_400, 21_600];
 
 /// The upstreams of the file, those of the variable, those of the flags. `None` if one of them is faulty. Where they
 /// are the only way in, none at all is doubtful.
@@ -280,13 +277,12 @@ fn schedule(
     let give_up_after = give_up_after.or(RetrySchedule::default().give_up_after());
     let (steps, place) = match steps {
         Read::Faulty => return None,
-        Read::Given(steps, place) => (steps, Some(place)),
-        Read::Absent => (SCHEDULE_SECONDS.map(Duration::from_secs).to_vec(), None),
+        Read::Given(steps, place) => (steps, place),
+        Read::Absent => return Some(RetrySchedule::default().giving_up_after(give_up_after?)),
     };
-    match (RetrySchedule::new(steps, give_up_after?), place) {
-        (Ok(schedule), _) => Some(schedule),
-        (Err(error), place) => {
-            let place = place.unwrap_or_else(|| Place::outside("schedule"));
+    match RetrySchedule::new(steps, give_up_after?) {
+        Ok(schedule) => Some(schedule),
+        Err(error) => {
             let remedy = "Write waits like [\"5s\", \"1m\", \"1h\"]; the last one repeats";
             loading.fault(place, error.to_string(), remedy);
             None

@@ -84,7 +84,12 @@ pub(crate) fn compose(drafts: Drafts, around: &Around<'_>, loading: &mut Loading
 
 /// Each of them to be shared, unless one is faulty.
 fn all<T>(entries: Vec<Option<T>>) -> Option<Vec<Arc<T>>> {
-    entries.into_iter().map(|entry| entry.map(Arc::new)).collect()
+    // Into room of their own: collected in place, the pointers would keep the room of all the drafts for good.
+    let mut all = Vec::with_capacity(entries.len());
+    for entry in entries {
+        all.push(Arc::new(entry?));
+    }
+    Some(all)
 }
 
 /// One source by itself.
