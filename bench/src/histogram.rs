@@ -29,6 +29,15 @@ impl Histogram {
         self.max = self.max.max(nanos);
     }
 
+    /// Counts what another has counted.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (count, others) in self.counts.iter_mut().zip(&other.counts) {
+            *count += others;
+        }
+        self.total += other.total;
+        self.max = self.max.max(other.max);
+    }
+
     /// How many values were counted.
     pub(crate) fn len(&self) -> u64 {
         self.total

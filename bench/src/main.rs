@@ -11,6 +11,7 @@ mod machine;
 mod names;
 mod peers;
 mod process;
+mod readers;
 mod response;
 mod scenario;
 mod sender;

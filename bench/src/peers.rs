@@ -30,6 +30,7 @@ pub(crate) use waypost::{Mode, ONE_SOURCE, WAYPOST, Waypost};
 use crate::certificates::{Certificates, RECEIVER_HOST};
 use crate::names::Names;
 use crate::process::Servers;
+use crate::readers::Stream;
 use crate::sender::Target;
 use crate::sink::Sink;
 
@@ -65,6 +66,8 @@ pub(crate) struct Running {
     pub(crate) target: Target,
     /// A path that it must refuse with 403, for those that keep an allow-list.
     pub(crate) forbidden_path: Option<String>,
+    /// Where its stream is read, if it has one.
+    pub(crate) stream: Option<Stream>,
 }
 
 /// What stands ready around every peer.

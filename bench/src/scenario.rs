@@ -6,6 +6,7 @@ mod backlog;
 mod deliver;
 mod idle;
 mod list;
+mod stream;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,8 @@ pub(crate) struct Budget {
     pub(crate) search_steps: usize,
     /// Webhooks owed in the scenario that has a backlog.
     pub(crate) backlog: u64,
+    /// Readers of the stream.
+    pub(crate) readers: usize,
     /// For how long a server is watched while it does nothing.
     pub(crate) idle: Duration,
     /// Servers that only a full run has.
@@ -60,6 +63,7 @@ impl Budget {
         repeats: 4,
         search_steps: 4,
         backlog: 100_000,
+        readers: 1_000,
         idle: Duration::from_millis(1_500),
         extras: false,
         whole: Duration::from_secs(170),
@@ -74,6 +78,7 @@ impl Budget {
         repeats: 20,
         search_steps: 6,
         backlog: 1_000_000,
+        readers: 5_000,
         idle: Duration::from_secs(10),
         extras: true,
         whole: Duration::from_secs(28 * 60),
@@ -102,6 +107,8 @@ enum Kind {
     Backlog,
     /// Nothing is sent.
     Idle,
+    /// So many readers follow the stream.
+    Stream(usize),
 }
 
 /// What one turn brought for one line of the table.
@@ -307,6 +314,11 @@ impl Scenario {
                     let sample = idle::measure(&running, budget);
                     running.servers.stop()?;
                     Ok(vec![Measured { title: self.title.clone(), paced: false, sample }])
+                }
+                Kind::Stream(readers) => {
+                    let sample = stream::measure(&running, readers, budget)?;
+                    running.servers.stop()?;
+                    Ok(vec![Measured { title: self.title.clone(), paced: true, sample }])
                 }
                 Kind::Backlog => backlog::measure(running, ground, &folder, budget),
             }

@@ -47,6 +47,6 @@ impl Peer for Bare {
         let address: SocketAddr = rest.parse().context("the floor's address")?;
         let path = format!("/{RECEIVER_HOST}{CALLBACK_PATH}");
         let target = Target { address, tls: false, host: PROXY_HOST.into(), path, sources: None };
-        Ok(Running { servers: [server].into(), target, forbidden_path: None })
+        Ok(Running { servers: [server].into(), target, forbidden_path: None, stream: None })
     }
 }

@@ -57,6 +57,7 @@ impl Layout {
                 sources: None,
             },
             forbidden_path: Some(format!("/other.test{CALLBACK_PATH}")),
+            stream: None,
         }
     }
 }

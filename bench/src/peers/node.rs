@@ -87,7 +87,7 @@ impl Peer for Node {
         };
         let path = format!("/{RECEIVER_HOST}{CALLBACK_PATH}");
         let target = Target { address, tls: false, host: PROXY_HOST.into(), path, sources: None };
-        Ok(Running { servers, target, forbidden_path: None })
+        Ok(Running { servers, target, forbidden_path: None, stream: None })
     }
 }
 

@@ -6,9 +6,12 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::Context as _;
+
 use super::{CALLBACK_PATH, Ground, Peer, Running, SECRET};
 use crate::certificates::{PROXY_HOST, RECEIVER_HOST};
 use crate::process::{Ready, Server, free_port};
+use crate::readers::Stream;
 use crate::sender::Target;
 use crate::webhook::of_source;
 
@@ -60,11 +63,12 @@ impl Peer for Waypost {
 
     fn start(&self, ground: &Ground, folder: &Path) -> anyhow::Result<Running> {
         let tls = self.0 == Mode::Relay;
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let (ports, data) = (Ports::free()?, folder.join("data"));
+        let listen = ports.public;
         let configuration = folder.join("waypost.toml");
-        fs::write(&configuration, self.configuration(ground, listen, &folder.join("data"))?)?;
+        fs::write(&configuration, self.configuration(ground, ports, &data)?)?;
         let mut command = command(ground);
-        command.arg("serve").arg("--config").arg(&configuration).arg("--data").arg(folder.join("data"));
+        command.arg("serve").arg("--config").arg(&configuration).arg("--data").arg(&data);
         let (server, _) = Server::start(command, &folder.join("output.log"), Ready::Line("ready"))?;
         let (path, sources, forbidden_path) = match self.0 {
             Mode::Sources(count) => (SOURCE_PATH.to_owned(), Some(count), None),
@@ -78,8 +82,29 @@ impl Peer for Waypost {
             servers: [server].into(),
             target: Target { address: listen, tls, host: PROXY_HOST.into(), path, sources },
             forbidden_path,
+            stream: Some(Stream { address: ports.admin, token: admin_token(&data)? }),
         })
     }
+}
+
+/// Where a gateway listens.
+#[derive(Clone, Copy)]
+struct Ports {
+    public: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Ports {
+    fn free() -> anyhow::Result<Self> {
+        let free = || anyhow::Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
+        Ok(Self { public: free()?, admin: free()? })
+    }
+}
+
+/// The token of a gateway's API.
+fn admin_token(data: &Path) -> anyhow::Result<String> {
+    let token = fs::read_to_string(data.join("admin-token")).context("the gateway's admin token")?;
+    Ok(token.trim().to_owned())
 }
 
 /// The gateway's program. The configuration alone decides; variables of whoever runs the bench would override it.
@@ -98,9 +123,9 @@ impl Waypost {
     fn refusal(self, ground: &Ground) -> Option<String> {
         let check = || {
             let folder = tempfile::tempdir_in(&ground.work)?;
-            let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
             let configuration = folder.path().join("waypost.toml");
-            fs::write(&configuration, self.configuration(ground, listen, &folder.path().join("data"))?)?;
+            let data = folder.path().join("data");
+            fs::write(&configuration, self.configuration(ground, Ports::free()?, &data)?)?;
             let output = command(ground).arg("check").arg("--config").arg(&configuration).output()?;
             let text = [output.stdout, output.stderr].concat();
             let text = String::from_utf8_lossy(&text).replace(&*folder.path().to_string_lossy(), "");
@@ -123,11 +148,11 @@ impl Waypost {
         }
     }
 
-    fn configuration(self, ground: &Ground, listen: SocketAddr, data: &Path) -> anyhow::Result<String> {
-        let admin = free_port()?;
+    fn configuration(self, ground: &Ground, ports: Ports, data: &Path) -> anyhow::Result<String> {
+        let Ports { public: listen, admin } = ports;
         let host = self.host(ground);
         let storage = format!("[storage]\nurl = \"sqlite:{}/waypost.db\"\n", data.display());
-        let server = format!("[server]\nhttp = \"{listen}\"\nadmin = \"127.0.0.1:{admin}\"\n\n{storage}\n");
+        let server = format!("[server]\nhttp = \"{listen}\"\nadmin = \"{admin}\"\n\n{storage}\n");
         let store = |receiver: SocketAddr| {
             format!(
                 "{server}[[upstream]]\nhost = \"{host}\"\norigin = \"http://{receiver}\"\nmode = \"store\"\n\
@@ -136,7 +161,7 @@ impl Waypost {
         };
         Ok(match self.0 {
             Mode::Relay => format!(
-                "[server]\nhttps = \"{listen}\"\nadmin = \"127.0.0.1:{admin}\"\n\n\
+                "[server]\nhttps = \"{listen}\"\nadmin = \"{admin}\"\n\n\
                  [tls]\ncertificate = \"{certificate}\"\nprivate_key = \"{key}\"\n\n{storage}\n\
                  [[upstream]]\nhost = \"{host}\"\norigin = \"https://{receiver}\"\n\
                  ca_file = \"{authority}\"\nmode = \"relay\"\n",

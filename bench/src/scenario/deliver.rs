@@ -197,7 +197,7 @@ mod tests {
             path: "/hook".into(),
             sources: None,
         };
-        let running = Running { servers: [server].into(), target, forbidden_path: None };
+        let running = Running { servers: [server].into(), target, forbidden_path: None, stream: None };
         let budget = Budget {
             warmup: Duration::from_millis(20),
             measure: Duration::from_millis(150),

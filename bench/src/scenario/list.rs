@@ -30,7 +30,7 @@ pub(crate) fn all(budget: &Budget) -> Vec<Scenario> {
         let load = fixed(64, rate);
         scenarios.push(beside_floor(budget, "accept-calm", format!("acknowledge, {title}"), load));
     }
-    scenarios.extend([backlog(), idle(budget), sources(budget)]);
+    scenarios.extend([backlog(), idle(budget), sources(budget), stream(budget)]);
     for count in [1, 16] {
         let title = format!("acknowledge, connections: {count}");
         scenarios.push(beside_floor(budget, "connections", title, connections(count)));
@@ -162,6 +162,18 @@ fn sources(budget: &Budget) -> Scenario {
             Box::new(Waypost(Mode::Sources(SOURCES))),
         ],
         against: vec![ONE_SOURCE],
+        rounds: budget.rounds_few,
+    }
+}
+
+fn stream(budget: &Budget) -> Scenario {
+    let readers = budget.readers;
+    Scenario {
+        id: "stream",
+        title: format!("the stream, 200/s, {readers} readers"),
+        kind: Kind::Stream(readers),
+        peers: vec![Box::new(Waypost(Mode::Store))],
+        against: Vec::new(),
         rounds: budget.rounds_few,
     }
 }

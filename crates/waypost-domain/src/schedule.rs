@@ -81,10 +81,7 @@ impl Default for RetrySchedule {
             let steps = [5, 15, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 14_400, 21_600];
             steps.into_iter().map(Duration::from_secs).collect()
         });
-        Self {
-            steps: STEPS.clone(),
-            give_up_after: Duration::from_secs(8 * 24 * 60 * 60),
-        }
+        Self { steps: STEPS.clone(), give_up_after: Duration::from_secs(8 * 24 * 60 * 60) }
     }
 }
 
