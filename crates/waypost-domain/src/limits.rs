@@ -5,8 +5,8 @@ use std::time::Duration;
 
 /// Largest request body accepted on the public listener. Meta sends up to 3 MB.
 pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Largest request head: request line and headers together.
-pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Largest request head: request line and headers together. Thousands of connections may hold one each.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Most header lines in a request.
 pub const HEADERS_MAX: usize = 100;
 /// Longest request target (path and query). Meta allows callback addresses of 200 characters.

@@ -8,6 +8,7 @@ use std::task::Poll;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -17,7 +18,7 @@ use waypost_outbound::{Listening, Socket};
 
 use crate::counters::{count, discount};
 use crate::limits::{CLOSE_TIME_MAX, FAREWELL_TIME, LINGER_TIME_MAX, PROXY_TIME_MAX};
-use crate::listener::{ConnectionInfo, Door};
+use crate::listener::{ConnectionInfo, Door, Place};
 use crate::proxied::read_header;
 use crate::quota::Seat;
 use crate::refusal::Refusal;
@@ -25,25 +26,16 @@ use crate::reply::Body;
 use crate::tls::Handshake;
 use crate::watch::{Phase, Watch, WatchedService, WatchedStream};
 
-/// Serves one accepted connection until it ends. The seat is given back then.
-pub(crate) async fn serve_connection<S, F>(
-    door: Arc<Door>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    mut seat: Seat,
-    service: S,
-) where
+/// Serves one accepted connection until it ends, or speaks another protocol: then whoever has it has its place too.
+pub(crate) async fn serve_connection<S, F>(mut place: Place, stream: TcpStream, peer: SocketAddr, service: S)
+where
     S: Fn(Request<Incoming>, ConnectionInfo) -> F,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let counters = &door.edge.counters;
-    count(&counters.accepted);
-    count(&counters.open);
-    if let Some((stream, peer)) = introduced(&door, stream, peer, &mut seat).await {
-        greet(&door, stream, peer, &seat, service).await;
+    let door = place.door().clone();
+    if let Some((stream, peer)) = introduced(&door, stream, peer, &mut place.seat).await {
+        greet(&door, stream, peer, place, service).await;
     }
-    discount(&counters.open);
-    drop(seat);
 }
 
 /// Finds out whose connection it is, where a proxy says so.
@@ -78,14 +70,14 @@ async fn introduced(
 }
 
 /// Shakes hands where TLS is spoken, and serves.
-async fn greet<S, F>(door: &Door, stream: TcpStream, peer: SocketAddr, seat: &Seat, service: S)
+async fn greet<S, F>(door: &Door, stream: TcpStream, peer: SocketAddr, place: Place, service: S)
 where
     S: Fn(Request<Incoming>, ConnectionInfo) -> F,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let counters = &door.edge.counters;
     let Some(tls) = &door.tls else {
-        return drive(door, stream, ConnectionInfo::new(peer, false), service).await;
+        return drive(door, stream, ConnectionInfo::new(peer, false), place, service).await;
     };
     count(&counters.handshakes_open);
     let until = Instant::now() + door.edge.limits.handshake_time_max;
@@ -94,7 +86,7 @@ where
         // A client that has not said a word yet takes nobody's turn. Looking, since tokio may call a
         // socket readable that has nothing to read.
         stream.peek(&mut [0]).await.ok()?;
-        let _turn = seat.handshake().await.ok()?;
+        let _turn = place.seat.handshake().await.ok()?;
         Some(tls.accept(Socket::new(stream)).await)
     }));
     let secured = tokio::select! {
@@ -104,7 +96,7 @@ where
     discount(&counters.handshakes_open);
     match secured {
         Some(Ok(Some(Handshake::Session(stream, client)))) => {
-            drive(door, stream, ConnectionInfo::new(peer, true).proved(client), service).await;
+            drive(door, stream, ConnectionInfo::new(peer, true).proved(client), place, service).await;
         }
         Some(Ok(Some(Handshake::ProofShown))) => count(&counters.proofs_shown),
         Some(Ok(Some(Handshake::NameRefused))) => count(&counters.names_refused),
@@ -123,18 +115,18 @@ async fn farewell(door: &Door) {
     }
 }
 
-async fn drive<T, S, F>(door: &Door, stream: T, info: ConnectionInfo, service: S)
+async fn drive<T, S, F>(door: &Door, stream: T, info: ConnectionInfo, place: Place, service: S)
 where
-    T: AsyncRead + AsyncWrite + Unpin + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Fn(Request<Incoming>, ConnectionInfo) -> F,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let (counters, limits) = (&door.edge.counters, &door.edge.limits);
-    let watch = Arc::new(Watch::new(door.stopping.flagged.clone()));
+    let watch = Arc::new(Watch::new(place));
     let io = TokioIo::new(WatchedStream::new(Listening::new(stream), watch.clone()));
     let service = WatchedService { service, info, watch: watch.clone(), counters: counters.clone() };
     let builder: &auto::Builder<TokioExecutor> = &door.edge.http;
-    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
     let mut soft_stop = pin!(door.stopping.soft.cancelled());
     let mut hard_stop = pin!(door.stopping.hard.cancelled());
 
@@ -160,13 +152,10 @@ where
             }
             let now_doing = watch.phase();
             // A request under way is the last one; of HTTP/2 connections the client is told at once.
-            if leaving.is_some()
-                && !closing
-                && (watch.is_multiplexed() || matches!(now_doing, Phase::Busy(..)))
-            {
+            if leaving.is_some() && !closing && (watch.is_multiplexed() || now_doing.is_at_work()) {
                 closing = true;
                 connection.as_mut().graceful_shutdown();
-                if !matches!(now_doing, Phase::Busy(..)) {
+                if !now_doing.is_at_work() {
                     deadline = deadline.min(Instant::now() + CLOSE_TIME_MAX);
                 }
                 continue;
@@ -178,11 +167,11 @@ where
                         Phase::FirstHead | Phase::Head(_) => limits.head_time_max,
                         Phase::Idle(_) if closing => CLOSE_TIME_MAX.max(LINGER_TIME_MAX),
                         Phase::Idle(_) => limits.idle_time_max,
-                        Phase::Busy(..) => limits.stall_time_max,
+                        Phase::Busy(..) | Phase::Patient(..) => limits.stall_time_max,
                     };
             }
             if let Some(leave_at) = leaving
-                && !matches!(phase, Phase::Busy(..))
+                && !phase.is_at_work()
                 && !closing
             {
                 deadline = deadline.min(leave_at);
@@ -203,6 +192,11 @@ where
                 Phase::FirstHead | Phase::Head(_) if leaving.is_some() => {}
                 Phase::FirstHead | Phase::Head(_) => count(&counters.heads_timed_out),
                 Phase::Busy(..) => count(&counters.stalled),
+                Phase::Patient(..) => {
+                    deadline = now + limits.stall_time_max;
+                    alarm.as_mut().reset(deadline);
+                    continue;
+                }
                 Phase::Idle(_) if closing => {}
                 Phase::Idle(_) => {
                     if leaving.is_none() {
@@ -219,4 +213,88 @@ where
         }
     })
     .await;
+    if let Some(remains) = watch.take_remains() {
+        let _ = timeout(CLOSE_TIME_MAX, close(remains)).await;
+    }
+}
+
+/// Closes what hyper has let go of unasked, as it would have closed it.
+async fn close(remains: OnUpgrade) {
+    if let Ok(stream) = remains.await {
+        let _ = TokioIo::new(stream).shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::Context;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http_body::Frame;
+    use tokio::io::{AsyncReadExt as _, duplex};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::listener::{ConnectionLimits, Edge};
+    use crate::prefixes::Prefixes;
+
+    /// A kilobyte for each permit, and then the end.
+    struct Permitted {
+        permits: Arc<Semaphore>,
+        told: Arc<AtomicUsize>,
+        last: usize,
+    }
+
+    impl http_body::Body for Permitted {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            if self.told.load(Relaxed) == self.last {
+                return Poll::Ready(None);
+            }
+            let Poll::Ready(permit) = pin!(self.permits.acquire()).poll(cx) else {
+                // Asked again at once: whether it may be, is what is tested.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            };
+            permit.unwrap().forget();
+            self.told.fetch_add(1, Relaxed);
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 1024])))))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_happens_is_not_piled_up_for_a_client_that_does_not_read() {
+        let door = Arc::new(Door::new(&Edge::new(ConnectionLimits::default()), None, Prefixes::default()));
+        let (mut far, near) = duplex(64);
+        let (permits, told) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (given, counted) = (permits.clone(), told.clone());
+        let service = move |_: Request<Incoming>, _: ConnectionInfo| {
+            let body = Permitted { permits: given.clone(), told: counted.clone(), last: 40 };
+            ready(Response::new(Body::streaming(body)))
+        };
+        let info = ConnectionInfo::new("127.0.0.1:1".parse().unwrap(), false);
+        let place = Place::new(door.clone(), door.edge.quota.seat().ok().unwrap());
+        let served = tokio::spawn(async move { drive(&door, near, info, place, service).await });
+        far.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        for _ in 0..40 {
+            permits.add_permits(1);
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert!((1..3).contains(&told.load(Relaxed)), "{told:?} parts wait for the client");
+        let mut answer = Vec::new();
+        timeout(Duration::from_secs(10), far.read_to_end(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(answer.iter().filter(|byte| **byte == b'x').count(), 40 * 1024);
+        served.await.unwrap();
+    }
 }

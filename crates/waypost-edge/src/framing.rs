@@ -7,17 +7,19 @@
 
 use crate::refusal::Refusal;
 
-/// What is kept of the beginning and of the end of a line that comes in parts. All that is looked at stands there; how long
-/// a line may be is hyper's to judge.
+/// What is kept of the beginning and of the end of a line that comes in parts. All that is looked at stands there.
 const LINE_START_BYTES_MAX: usize = 1024;
 const LINE_END_BYTES: usize = 16;
 /// Longest line of a chunk's size, extensions included.
 const CHUNK_LINE_BYTES_MAX: usize = 256;
 
 /// Follows the bytes that a client sends.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Framing {
     state: State,
+    head_bytes_max: usize,
+    /// How much of a head has come.
+    head_bytes: usize,
     /// The beginning of a line whose end has not come yet.
     line: Vec<u8>,
     /// Whether a CR stands in what is not kept of it.
@@ -53,6 +55,19 @@ struct Head {
 }
 
 impl Framing {
+    /// Lets no head be larger than this.
+    pub(crate) fn new(head_bytes_max: usize) -> Self {
+        Self {
+            state: State::default(),
+            head_bytes_max,
+            head_bytes: 0,
+            line: Vec::new(),
+            line_is_odd: false,
+            head: Head::default(),
+            requests: 0,
+        }
+    }
+
     /// Follows these bytes.
     ///
     /// # Errors
@@ -77,30 +92,47 @@ impl Framing {
                 }
                 State::ChunkEnd(expected) => {
                     if rest[0] != expected {
-                        return Err(self.broken(at, Refusal::BodyBroken));
+                        self.state = State::Off;
+                        return Err((at, Refusal::BodyBroken));
                     }
                     at += 1;
                     self.state = if expected == b'\r' { State::ChunkEnd(b'\n') } else { State::ChunkSize };
                 }
-                State::Head | State::ChunkSize | State::Trailers => {
-                    let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
-                        self.hold(rest);
-                        return Ok(());
-                    };
-                    let outcome = if self.line.is_empty() {
-                        self.take_line(&rest[..end])
-                    } else {
-                        self.hold(&rest[..end]);
-                        let line = std::mem::take(&mut self.line);
-                        self.take_line(&line)
-                    };
-                    at += end;
-                    outcome.map_err(|refusal| self.broken(at, refusal))?;
-                    at += 1;
-                }
+                State::Head | State::ChunkSize | State::Trailers => match self.follow_line(rest) {
+                    Ok(taken) => at += taken,
+                    Err((place, refusal)) => {
+                        self.state = State::Off;
+                        return Err((at + place, refusal));
+                    }
+                },
             }
         }
         Ok(())
+    }
+
+    /// Follows a line as far as it has come, and says how far that is.
+    fn follow_line(&mut self, rest: &[u8]) -> Result<usize, (usize, Refusal)> {
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let taken = end.map_or(rest.len(), |end| end + 1);
+        if self.state == State::Head {
+            let left = self.head_bytes_max - self.head_bytes;
+            if taken > left {
+                return Err((left, self.too_large(rest)));
+            }
+            self.head_bytes += taken;
+        }
+        let Some(end) = end else {
+            self.hold(rest);
+            return Ok(taken);
+        };
+        let outcome = if self.line.is_empty() {
+            self.take_line(&rest[..end])
+        } else {
+            self.hold(&rest[..end]);
+            let line = std::mem::take(&mut self.line);
+            self.take_line(&line)
+        };
+        outcome.map(|()| taken).map_err(|refusal| (end, refusal))
     }
 
     /// Keeps a part of a line.
@@ -113,9 +145,10 @@ impl Framing {
         }
     }
 
-    fn broken(&mut self, at: usize, refusal: Refusal) -> (usize, Refusal) {
-        self.state = State::Off;
-        (at, refusal)
+    /// What is too large of a head of which this comes next.
+    fn too_large(&self, rest: &[u8]) -> Refusal {
+        let is_target = !self.head.begun && (self.line.contains(&b' ') || rest.contains(&b' '));
+        if is_target { Refusal::TargetTooLong } else { Refusal::HeadTooLarge }
     }
 
     /// Takes a line without its LF.
@@ -156,6 +189,7 @@ impl Framing {
         }
         if line.is_empty() {
             self.requests += 1;
+            self.head_bytes = 0;
             self.state = std::mem::take(&mut self.head).end()?;
             return Ok(());
         }
@@ -240,8 +274,12 @@ mod tests {
 
     use super::*;
 
+    fn framing() -> Framing {
+        Framing::new(64 * 1024)
+    }
+
     fn judge(text: &str) -> Result<(), (usize, Refusal)> {
-        Framing::default().follow(text.as_bytes())
+        framing().follow(text.as_bytes())
     }
 
     fn refused(text: &str) -> Option<Refusal> {
@@ -252,7 +290,7 @@ mod tests {
 
     #[test]
     fn what_is_in_form_passes_request_after_request() {
-        let mut framing = Framing::default();
+        let mut framing = framing();
         for text in [
             format!("{HEAD}Content-Length: 3\r\n\r\n\r\n\n"),
             format!("\r\n{HEAD}Transfer-Encoding: Chunked\r\n\r\n3;a=b\r\na\nb\r\n0\r\nX: y\r\n\r\n"),
@@ -264,6 +302,23 @@ mod tests {
             assert_eq!(framing.state, State::Head, "{text}");
         }
         assert_eq!(framing.requests, 6);
+    }
+
+    #[test]
+    fn a_head_is_no_larger_than_it_may_be_however_it_comes() {
+        let small = |bytes: &[u8]| {
+            let mut framing = Framing::new(64);
+            bytes.chunks(7).try_for_each(|part| framing.follow(part)).map_err(|(_, refusal)| refusal)
+        };
+        let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(32));
+        assert_eq!(head.len(), 64);
+        assert_eq!(small(format!("{head}{head}").as_bytes()), Ok(()), "one after the other");
+        assert_eq!(small(head.replace("y\r", "yy\r").as_bytes()), Err(Refusal::HeadTooLarge));
+        assert_eq!(small(&[b'y'; 65]), Err(Refusal::HeadTooLarge));
+        assert_eq!(small(format!("GET /{}", "y".repeat(60)).as_bytes()), Err(Refusal::TargetTooLong));
+        assert_eq!(small("\r\n".repeat(33).as_bytes()), Err(Refusal::HeadTooLarge));
+        let body = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 90\r\n\r\n{}", "\n".repeat(90));
+        assert_eq!(small(format!("{body}{head}").as_bytes()), Ok(()), "a body is no head");
     }
 
     #[test]
@@ -314,7 +369,7 @@ mod tests {
 
     #[test]
     fn http_2_is_let_be_only_where_a_connection_begins_with_it() {
-        let mut framing = Framing::default();
+        let mut framing = framing();
         assert_eq!(framing.follow(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\n\r\x00"), Ok(()));
         assert_eq!(refused(&format!("{HEAD}\r\nPRI * HTTP/2.0\r\n\r\nSM\n")), Some(Refusal::HeadMalformed));
     }
@@ -336,7 +391,7 @@ mod tests {
             (format!("{HEAD}Transfer-Encoding: {long}chunked\r\n\r\n"), Some(Refusal::CodingUnknown)),
         ] {
             assert_eq!(refused(&text), expected, "{}", &text[..60]);
-            let mut framing = Framing::default();
+            let mut framing = framing();
             let judged = text.as_bytes().chunks(100).find_map(|part| framing.follow(part).err());
             assert!(framing.line.len() <= LINE_START_BYTES_MAX + LINE_END_BYTES);
             assert_eq!(judged.map(|(_, refusal)| refusal), expected, "{}", &text[..60]);
@@ -359,7 +414,7 @@ mod tests {
         ) {
             let text = lines.concat();
             let whole = judge(&text);
-            let (mut framing, mut at) = (Framing::default(), 0);
+            let (mut framing, mut at) = (framing(), 0);
             let mut in_parts = Ok(());
             for part in text.as_bytes().chunks(cut) {
                 if let Err((place, refusal)) = framing.follow(part) {
@@ -373,7 +428,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_fall(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            if let Err((place, _)) = Framing::default().follow(&bytes) {
+            if let Err((place, _)) = framing().follow(&bytes) {
                 prop_assert!(place < bytes.len());
             }
         }

@@ -30,6 +30,7 @@ pub mod relay;
 mod reply;
 mod supervisor;
 mod tls;
+mod upgrade;
 mod watch;
 
 pub use certificates::{CertificateFacts, Certificates};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use waypost_domain::limits::HEAD_BYTES_MAX;
+
 /// Connections the kernel keeps waiting to be accepted.
 pub const BACKLOG: u32 = 4_096;
 /// TLS handshakes under way at once, all addresses together.
@@ -21,6 +23,8 @@ pub const LINGER_TIME_MAX: Duration = Duration::from_secs(5);
 pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The first and the longest pause after the system refused to accept a connection.
 pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+/// What is read of an HTTP/1 connection at once, and what waits to be written to it.
+pub const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Streams a client may reset before they were worked on, per HTTP/2 connection.
 pub const RESET_STREAMS_MAX: usize = 32;
 /// Streams that may be reset for a client's errors, per HTTP/2 connection.
@@ -44,3 +48,6 @@ pub const PROXY_BYTES_MAX: usize = 4 * 1024;
 /// How long connections without a request are kept at a soft stop: a request that is on its way when the stop begins is
 /// still answered, with the word that the connection ends.
 pub const FAREWELL_TIME: Duration = Duration::from_secs(1);
+
+// hyper meets its own limit later than ours.
+const _: () = assert!(HEAD_BYTES_MAX < BUFFER_BYTES_MAX);

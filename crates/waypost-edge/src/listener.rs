@@ -18,6 +18,7 @@ use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use waypost_domain::limits::{
     CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, HANDSHAKE_TIME_MAX, HEAD_BYTES_MAX, HEAD_TIME_MAX,
     HEADERS_MAX, IDLE_TIME_MAX, STREAMS_PER_CONNECTION_MAX,
@@ -25,12 +26,13 @@ use waypost_domain::limits::{
 
 use crate::client_certificates::ClientProof;
 use crate::connection::serve_connection;
-use crate::counters::{EdgeCounters, count};
+use crate::counters::{EdgeCounters, count, discount};
 use crate::limits::{
-    ACCEPT_PAUSE, BACKLOG, ERROR_STREAMS_MAX, PING_INTERVAL, PING_TIME_MAX, RESET_STREAMS_MAX, STALL_TIME_MAX,
+    ACCEPT_PAUSE, BACKLOG, BUFFER_BYTES_MAX, CLOSE_TIME_MAX, ERROR_STREAMS_MAX, PING_INTERVAL, PING_TIME_MAX,
+    RESET_STREAMS_MAX, STALL_TIME_MAX,
 };
 use crate::prefixes::Prefixes;
-use crate::quota::{Full, Quota};
+use crate::quota::{Full, Quota, Seat};
 use crate::reply::Body;
 use crate::tls::ServerTls;
 
@@ -134,7 +136,7 @@ pub struct ConnectionLimits {
     pub connections_max: usize,
     /// Connections open at once from one address (IPv6: one network of 64 bits).
     pub connections_per_address_max: usize,
-    /// Largest head of an HTTP/1 request, and largest header list of an HTTP/2 one; at least 8 KiB.
+    /// Largest head of an HTTP/1 request, and largest header list of an HTTP/2 one; at most [`BUFFER_BYTES_MAX`].
     pub head_bytes_max: usize,
     /// Most header lines.
     pub headers_max: usize,
@@ -225,7 +227,7 @@ pub(crate) struct EdgeParts {
     pub(crate) limits: ConnectionLimits,
     pub(crate) counters: Arc<EdgeCounters>,
     pub(crate) http: auto::Builder<TokioExecutor>,
-    quota: Arc<Quota>,
+    pub(crate) quota: Arc<Quota>,
 }
 
 impl Edge {
@@ -244,14 +246,17 @@ impl Edge {
     /// Serves a listener until it is told to stop and every connection has ended. After `stop.soft` no connection is
     /// accepted but those that wait already; those without a request are closed within [`crate::limits::FAREWELL_TIME`], the others
     /// when their requests are answered; after `stop.hard` all are cut.
+    ///
+    /// A request that offers to go on as a `WebSocket`, to the letter, bears a [`hyper::upgrade::OnUpgrade`] among its extensions;
+    /// a service that answers 101 gets the connection from it, and must end it after `stop.soft`. No other request can be
+    /// answered so.
     pub async fn serve<S, F>(&self, listener: Listener, tls: Option<ServerTls>, service: S, stop: Stop)
     where
         S: Fn(Request<Incoming>, ConnectionInfo) -> F + Clone + Send + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let Listener { socket, proxies } = listener;
-        let door = Arc::new(Door { edge: self.0.clone(), tls, proxies, stopping: Stopping::default() });
-        let connections = TaskTracker::new();
+        let door = Arc::new(Door::new(self, tls, proxies));
         let mut pause = ACCEPT_PAUSE.0;
         loop {
             let accepted = tokio::select! {
@@ -263,7 +268,7 @@ impl Edge {
             match accepted {
                 Ok((stream, peer)) => {
                     pause = ACCEPT_PAUSE.0;
-                    door.admit(stream, peer, &service, &connections);
+                    door.admit(stream, peer, &service);
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
@@ -281,16 +286,17 @@ impl Edge {
         // What waits to be accepted would be reset with the socket: it is served as far as it goes.
         for _ in 0..BACKLOG {
             let Some(Ok((stream, peer))) = waiting(&socket).await else { break };
-            door.admit(stream, peer, &service, &connections);
+            door.admit(stream, peer, &service);
         }
         drop(socket);
-        connections.close();
+        door.connections.close();
         door.stopping.flag(&door.stopping.soft);
         tokio::select! {
-            () = connections.wait() => {}
+            () = door.connections.wait() => {}
             () = stop.hard.cancelled() => {
                 door.stopping.flag(&door.stopping.hard);
-                connections.wait().await;
+                // Those that were handed over to another protocol end when whoever has them looks.
+                let _ = tokio::time::timeout(CLOSE_TIME_MAX, door.connections.wait()).await;
             }
         }
     }
@@ -302,16 +308,17 @@ pub(crate) struct Door {
     pub(crate) tls: Option<ServerTls>,
     pub(crate) proxies: Prefixes,
     pub(crate) stopping: Stopping,
+    connections: TaskTracker,
 }
 
 impl Door {
-    fn admit<S, F>(
-        self: &Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        service: &S,
-        connections: &TaskTracker,
-    ) where
+    pub(crate) fn new(edge: &Edge, tls: Option<ServerTls>, proxies: Prefixes) -> Self {
+        let (stopping, connections) = (Stopping::default(), TaskTracker::new());
+        Self { edge: edge.0.clone(), tls, proxies, stopping, connections }
+    }
+
+    fn admit<S, F>(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, service: &S)
+    where
         S: Fn(Request<Incoming>, ConnectionInfo) -> F + Clone + Send + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
@@ -324,7 +331,8 @@ impl Door {
         });
         match seat {
             Ok(seat) => {
-                connections.spawn(serve_connection(self.clone(), stream, peer, seat, service.clone()));
+                let place = Place::new(self.clone(), seat);
+                tokio::spawn(serve_connection(place, stream, peer, service.clone()));
             }
             Err(Full::House) => count(&self.edge.counters.refused_total),
             Err(Full::Address) => count(&self.edge.counters.refused_address),
@@ -332,10 +340,36 @@ impl Door {
     }
 }
 
+/// What a connection holds until it is closed, whoever has it then: its seat, and the end of serving, which waits for it.
+pub(crate) struct Place {
+    door: Arc<Door>,
+    pub(crate) seat: Seat,
+    _connection: TaskTrackerToken,
+}
+
+impl Place {
+    pub(crate) fn new(door: Arc<Door>, seat: Seat) -> Self {
+        let _connection = door.connections.token();
+        count(&door.edge.counters.accepted);
+        count(&door.edge.counters.open);
+        Self { door, seat, _connection }
+    }
+
+    pub(crate) fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        discount(&self.door.edge.counters.open);
+    }
+}
+
 /// The end, as connections hear of it: a flag that costs nothing to read, raised before the token wakes them.
 #[derive(Default)]
 pub(crate) struct Stopping {
-    pub(crate) flagged: Arc<AtomicBool>,
+    flagged: AtomicBool,
     pub(crate) soft: CancellationToken,
     pub(crate) hard: CancellationToken,
 }
@@ -378,7 +412,7 @@ fn http(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_headers(limits.headers_max)
-        .max_buf_size(limits.head_bytes_max.max(8 * 1024));
+        .max_buf_size(BUFFER_BYTES_MAX);
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_max)

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use waypost_domain::limits::{RELAY_GET_TIME_MAX, RELAY_RESPONSE_BYTES_MAX};
@@ -53,6 +53,10 @@ async fn relayed(mut answer: Answer) -> Relayed {
         timing,
         address,
     };
+    if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+        let sentence = "the receiver switched protocols, for which nobody had asked".to_owned();
+        return failed(Failure::AnswerUnreadable, sentence);
+    }
     if answer.body.size_hint().lower() > RELAY_RESPONSE_BYTES_MAX as u64 {
         let sentence = format!("the answer is larger than {RELAY_RESPONSE_BYTES_MAX} bytes");
         return failed(Failure::AnswerUnreadable, sentence);

@@ -2,43 +2,64 @@
 //!
 //! hyper's `header_read_timeout` starts when a connection begins to wait for the next head, so it would limit idling
 //! and reading a head alike. Here the two are told apart by whether a byte has come since the last request ended.
+//!
+//! An answer that comes as things happen may wait for hours for the next of them. That is told from a client which does not
+//! take what was sent: only the latter is a stall.
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::header::{CONNECTION, HOST, HeaderValue};
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
+use hyper::upgrade::OnUpgrade;
 use pin_project_lite::pin_project;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use waypost_domain::Failure;
 use waypost_outbound::BodyFault;
 
 use crate::counters::{EdgeCounters, count};
-use crate::framing::{Framing, is_host};
-use crate::limits::LINGER_BYTES_MAX;
-use crate::listener::ConnectionInfo;
+use crate::framing::is_host;
+use crate::listener::{ConnectionInfo, Place};
 use crate::refusal::{BodyLeftUnread, Refusal};
 use crate::reply::Body;
+use crate::upgrade::offers_websocket;
 
-/// The state of one connection, written by its parts and read by its driver.
-#[derive(Default)]
+mod stream;
+
+pub(crate) use stream::WatchedStream;
+
+/// The state of one connection, written by its parts and read by its driver. The connection's place is held by it, and so
+/// given back when the last part is gone: where a connection was handed over to another protocol, that is its end.
 pub(crate) struct Watch {
+    place: Place,
     begun: AtomicU32,
     in_flight: AtomicU32,
+    /// Of those in flight, the answers that wait for something to happen.
+    patient: AtomicU32,
     steps: AtomicU32,
     head_begun: AtomicBool,
     multiplexed: AtomicBool,
     lingering: AtomicBool,
-    /// Whether the end has begun: then each answer says that it is the connection's last.
-    stopping: Arc<AtomicBool>,
+    /// Whether the connection speaks another protocol now.
+    upgraded: AtomicBool,
+    /// Whether the client does not take what is written; changed only under `held`.
+    blocked: AtomicBool,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    /// Answers that hold back what they have until the client takes what was written.
+    answers: Vec<Waker>,
+    /// What hyper leaves behind where it believes that the connection was handed over, and it was not.
+    remains: Option<OnUpgrade>,
 }
 
 /// What a connection is doing; another value means that something happened since.
@@ -52,17 +73,41 @@ pub(crate) enum Phase {
     Idle(u32),
     /// A request or its answer is under way.
     Busy(u32, u32),
+    /// Answers are under way that wait for something to happen, and nothing else.
+    Patient(u32, u32),
+}
+
+impl Phase {
+    /// Whether a request or its answer is under way.
+    pub(crate) fn is_at_work(self) -> bool {
+        matches!(self, Self::Busy(..) | Self::Patient(..))
+    }
 }
 
 impl Watch {
-    pub(crate) fn new(stopping: Arc<AtomicBool>) -> Self {
-        Self { stopping, ..Self::default() }
+    pub(crate) fn new(place: Place) -> Self {
+        Self {
+            place,
+            begun: AtomicU32::default(),
+            in_flight: AtomicU32::default(),
+            patient: AtomicU32::default(),
+            steps: AtomicU32::default(),
+            head_begun: AtomicBool::default(),
+            multiplexed: AtomicBool::default(),
+            lingering: AtomicBool::default(),
+            upgraded: AtomicBool::default(),
+            blocked: AtomicBool::default(),
+            held: Mutex::default(),
+        }
     }
 
     pub(crate) fn phase(&self) -> Phase {
         let begun = self.begun.load(Relaxed);
-        if self.in_flight.load(Relaxed) > 0 {
-            Phase::Busy(begun, self.steps.load(Relaxed))
+        let in_flight = self.in_flight.load(Relaxed);
+        if in_flight > 0 {
+            let steps = self.steps.load(Relaxed);
+            let is_patient = self.patient.load(Relaxed) == in_flight && !self.blocked.load(Relaxed);
+            if is_patient { Phase::Patient(begun, steps) } else { Phase::Busy(begun, steps) }
         } else if begun == 0 {
             Phase::FirstHead
         } else if self.head_begun.load(Relaxed) && !self.multiplexed.load(Relaxed) {
@@ -76,6 +121,16 @@ impl Watch {
         self.multiplexed.load(Relaxed)
     }
 
+    pub(crate) fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Relaxed)
+    }
+
+    /// What is left of a connection that hyper gave out of its hands without reason: it does so at the end of each one that
+    /// was ever asked for another protocol, whatever the answer was.
+    pub(crate) fn take_remains(&self) -> Option<OnUpgrade> {
+        self.held().remains.take()
+    }
+
     fn begin(self: &Arc<Self>, version: Version) -> InFlight {
         self.in_flight.fetch_add(1, Relaxed);
         self.begun.fetch_add(1, Relaxed);
@@ -83,21 +138,77 @@ impl Watch {
         if version == Version::HTTP_2 {
             self.multiplexed.store(true, Relaxed);
         }
-        InFlight(self.clone())
+        InFlight { watch: self.clone(), is_patient: false }
     }
 
     fn step(&self) {
         self.steps.fetch_add(1, Relaxed);
     }
+
+    fn is_stopping(&self) -> bool {
+        self.place.door().stopping.is_flagged()
+    }
+
+    /// The client takes nothing more for now.
+    fn block(&self) {
+        if !self.blocked.load(Relaxed) {
+            let _held = self.held();
+            self.blocked.store(true, Relaxed);
+        }
+    }
+
+    /// The client has taken all that was written.
+    fn unblock(&self) {
+        if self.blocked.load(Relaxed) {
+            let mut held = self.held();
+            self.blocked.store(false, Relaxed);
+            let answers = std::mem::take(&mut held.answers);
+            drop(held);
+            answers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Whether an answer is to hold back what it has; then it will be woken.
+    fn holds_back(&self, answer: &Waker) -> bool {
+        if !self.blocked.load(Relaxed) {
+            return false;
+        }
+        let mut held = self.held();
+        let is_blocked = self.blocked.load(Relaxed);
+        if is_blocked && !held.answers.iter().any(|known| known.will_wake(answer)) {
+            held.answers.push(answer.clone());
+        }
+        is_blocked
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A request under way, until its answer's body is dropped.
-struct InFlight(Arc<Watch>);
+struct InFlight {
+    watch: Arc<Watch>,
+    is_patient: bool,
+}
+
+impl InFlight {
+    /// Whether the answer waits for something to happen.
+    fn be_patient(&mut self, is_patient: bool) {
+        match (self.is_patient, is_patient) {
+            (false, true) => self.watch.patient.fetch_add(1, Relaxed),
+            (true, false) => self.watch.patient.fetch_sub(1, Relaxed),
+            _ => return,
+        };
+        self.is_patient = is_patient;
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.step();
-        self.0.in_flight.fetch_sub(1, Relaxed);
+        self.be_patient(false);
+        self.watch.step();
+        self.watch.in_flight.fetch_sub(1, Relaxed);
     }
 }
 
@@ -118,13 +229,19 @@ where
     type Error = Infallible;
     type Future = WatchedCall<F>;
 
-    fn call(&self, request: Request<Incoming>) -> WatchedCall<F> {
+    fn call(&self, mut request: Request<Incoming>) -> WatchedCall<F> {
         count(&self.counters.requests);
         let in_flight = Some(self.watch.begin(request.version()));
-        if names_two_hosts(&request) {
-            return WatchedCall { future: None, in_flight };
+        let mut may_upgrade = false;
+        if let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() {
+            self.watch.held().remains = Some(upgrade.clone());
+            may_upgrade = offers_websocket(&request) && !self.watch.is_stopping();
+            if may_upgrade {
+                request.extensions_mut().insert(upgrade);
+            }
         }
-        WatchedCall { future: Some((self.service)(request, self.info.clone())), in_flight }
+        let future = (!names_two_hosts(&request)).then(|| (self.service)(request, self.info.clone()));
+        WatchedCall { future, in_flight, may_upgrade }
     }
 }
 
@@ -147,6 +264,8 @@ pin_project! {
         #[pin]
         future: Option<F>,
         in_flight: Option<InFlight>,
+        // Whether the service was let have the connection.
+        may_upgrade: bool,
     }
 }
 
@@ -159,9 +278,17 @@ impl<F: Future<Output = Response<Body>>> Future for WatchedCall<F> {
             Some(future) => ready!(future.poll(cx)),
             None => Refusal::HostMalformed.response(),
         };
-        if let Some(InFlight(watch)) = &this.in_flight {
+        // To hyper this status means that HTTP is over, whoever asked for what.
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS && !*this.may_upgrade {
+            response = Refusal::Receiver(Failure::AnswerUnreadable).response();
+        }
+        if let Some(InFlight { watch, .. }) = &this.in_flight {
             watch.step();
-            if watch.stopping.load(Relaxed) && !watch.is_multiplexed() {
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                // The service has it now, and what it does not want is closed when it lets go.
+                watch.held().remains = None;
+                watch.upgraded.store(true, Relaxed);
+            } else if watch.is_stopping() && !watch.is_multiplexed() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             if response.extensions().get::<BodyLeftUnread>().is_some() {
@@ -191,10 +318,18 @@ impl http_body::Body for WatchedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let this = self.project();
-        let frame = ready!(this.body.poll_frame(cx));
-        if let Some(InFlight(watch)) = this.in_flight {
-            watch.step();
+        let Some(in_flight) = this.in_flight else { return this.body.poll_frame(cx) };
+        let is_streaming = this.body.is_streaming();
+        // A client that does not read is owed one part, and not as much as fits into every buffer on the way.
+        if is_streaming && in_flight.watch.holds_back(cx.waker()) {
+            return Poll::Pending;
         }
+        let Poll::Ready(frame) = this.body.poll_frame(cx) else {
+            in_flight.be_patient(is_streaming);
+            return Poll::Pending;
+        };
+        in_flight.be_patient(false);
+        in_flight.watch.step();
         Poll::Ready(frame)
     }
 
@@ -204,161 +339,5 @@ impl http_body::Body for WatchedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-pin_project! {
-    /// A connection's bytes, watched: they are followed ([`Framing`]) before hyper sees them, and what hyper itself
-    /// answers to a head it can make nothing of becomes a [`Refusal`]. In HTTP/2 such an answer is a reset of the stream or
-    /// a bare 431, which cannot be given a name.
-    ///
-    /// After a request was refused unread, closing first says that nothing more will be sent and then reads on for a
-    /// while: a close with unread bytes in the socket would make the kernel reset the connection and take the refusal
-    /// away from the client (RFC 9112, section 9.6).
-    pub(crate) struct WatchedStream<T> {
-        #[pin]
-        stream: T,
-        watch: Arc<Watch>,
-        framing: Framing,
-        fault: Option<Refusal>,
-        // What is read after the fault.
-        end: &'static [u8],
-        // The requests whose answers have left altogether.
-        flushed: u32,
-        // What is written in place of what hyper writes.
-        substitute: Option<Bytes>,
-        said_goodbye: bool,
-        bytes_lingered: usize,
-    }
-}
-
-impl<T> WatchedStream<T> {
-    pub(crate) fn new(stream: T, watch: Arc<Watch>) -> Self {
-        Self {
-            stream,
-            watch,
-            framing: Framing::default(),
-            fault: None,
-            end: &[],
-            flushed: 0,
-            substitute: None,
-            said_goodbye: false,
-            bytes_lingered: 0,
-        }
-    }
-}
-
-impl<T: AsyncWrite> WatchedStream<T> {
-    /// Writes a refusal where hyper writes one of its own: a bare status, when no answer of the service's is under way.
-    /// `first` is the beginning of what hyper writes, `bytes` how much it is.
-    fn substitute(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        first: &[u8],
-        bytes: usize,
-    ) -> Option<Poll<io::Result<usize>>> {
-        let mut this = self.project();
-        if this.substitute.is_none() {
-            let is_idle =
-                this.watch.in_flight.load(Relaxed) == 0 && this.watch.begun.load(Relaxed) == *this.flushed;
-            let status = first.strip_prefix(b"HTTP/1.1 4").filter(|_| is_idle)?;
-            let refusal = match status.get(..2) {
-                Some(b"14") => Refusal::TargetTooLong,
-                Some(b"31") => Refusal::HeadTooLarge,
-                _ => this.fault.unwrap_or(Refusal::HeadMalformed),
-            };
-            this.watch.lingering.store(true, Relaxed);
-            *this.substitute = Some(refusal.bytes());
-        }
-        let left = this.substitute.as_mut()?;
-        while !left.is_empty() {
-            match this.stream.as_mut().poll_write(cx, left) {
-                Poll::Ready(Ok(0)) => return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into()))),
-                Poll::Ready(Ok(written)) => left.advance(written),
-                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
-                Poll::Pending => return Some(Poll::Pending),
-            }
-        }
-        *this.substitute = None;
-        Some(Poll::Ready(Ok(bytes)))
-    }
-}
-
-impl<T: AsyncRead> AsyncRead for WatchedStream<T> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.project();
-        if this.fault.is_some() {
-            // hyper reads a head only once its end has come; after that there is nothing more to read.
-            let end = std::mem::take(this.end);
-            buf.put_slice(&end[..end.len().min(buf.remaining())]);
-            return Poll::Ready(Ok(()));
-        }
-        let before = buf.filled().len();
-        let outcome = this.stream.poll_read(cx, buf);
-        if buf.filled().len() > before && this.watch.in_flight.load(Relaxed) == 0 {
-            this.watch.head_begun.store(true, Relaxed);
-        }
-        if let Err((place, refusal)) = this.framing.follow(&buf.filled()[before..]) {
-            // A NUL is an error to hyper wherever a head or a chunk's frame may hold this byte.
-            buf.filled_mut()[before + place] = 0;
-            buf.set_filled(before + place + 1);
-            (*this.fault, *this.end) = (Some(refusal), b"\r\n\r\n");
-        }
-        outcome
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite> AsyncWrite for WatchedStream<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.as_mut().substitute(cx, buf, buf.len()) {
-            Some(outcome) => outcome,
-            None => self.project().stream.poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let first = bufs.iter().find(|part| !part.is_empty()).map_or(&[][..], |part| part);
-        let bytes = bufs.iter().map(|part| part.len()).sum();
-        if let Some(outcome) = self.as_mut().substitute(cx, first, bytes) {
-            return outcome;
-        }
-        self.project().stream.poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.project();
-        ready!(this.stream.poll_flush(cx))?;
-        if this.watch.in_flight.load(Relaxed) == 0 {
-            *this.flushed = this.watch.begun.load(Relaxed);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut this = self.project();
-        if !*this.said_goodbye {
-            ready!(this.stream.as_mut().poll_shutdown(cx))?;
-            *this.said_goodbye = true;
-        }
-        if !this.watch.lingering.load(Relaxed) {
-            return Poll::Ready(Ok(()));
-        }
-        let mut scratch = [0; 16 * 1024];
-        while *this.bytes_lingered < LINGER_BYTES_MAX {
-            let mut buf = ReadBuf::new(&mut scratch);
-            match ready!(this.stream.as_mut().poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => *this.bytes_lingered += buf.filled().len(),
-                Ok(()) | Err(_) => break,
-            }
-        }
-        Poll::Ready(Ok(()))
     }
 }

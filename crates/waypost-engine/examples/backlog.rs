@@ -70,6 +70,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         queue_bytes_max: WRITER_QUEUE_BYTES_MAX,
         dedupe_window: DEDUPE_WINDOW,
         bytes_max: None,
+        journal_bytes_max: waypost_store::JOURNAL_BYTES_MAX,
         free_bytes_min: 0,
     };
     let store = Store::open(options, clock.clone())?;

@@ -119,6 +119,11 @@ impl Bodies {
         Some(content)
     }
 
+    /// The request, if it is remembered, for one who was not foreseen.
+    pub fn peek(&self, request: RequestId) -> Option<Arc<Content>> {
+        self.lock().by_request.get(&request)?.content.get().cloned()
+    }
+
     /// The request for one of its pieces: from memory, or else read, by one for all who ask meanwhile, and
     /// remembered for the pieces that follow. `None` if there is nothing to read any more.
     pub async fn share<R>(&self, request: RequestId, read: impl FnOnce() -> R) -> Option<Arc<Content>>

@@ -22,6 +22,7 @@ use crate::dispatch::Dispatcher;
 use crate::metrics::{Metrics, NoveltyLabel, ReasonLabel};
 use crate::pressure::Pressure;
 use crate::routing::{Routing, facts, priority};
+use crate::stream::Stream;
 
 /// Large bodies that are read at once.
 const LARGE_READS_MAX: usize = 2;
@@ -39,6 +40,7 @@ pub struct Intake {
     store: Store,
     bodies: Arc<Bodies>,
     pressure: Pressure,
+    stream: Stream,
     large: Arc<Semaphore>,
     shares: Arc<Semaphore>,
     clock: Clock,
@@ -110,10 +112,10 @@ pub fn prove<'h>(
 impl Intake {
     /// An intake into `store`, for what `dispatcher` then delivers.
     pub fn new(store: Store, dispatcher: &Dispatcher, clock: Clock, metrics: Metrics) -> Self {
-        let (bodies, pressure) = (dispatcher.bodies(), dispatcher.pressure());
+        let (bodies, pressure, stream) = (dispatcher.bodies(), dispatcher.pressure(), dispatcher.stream());
         let large = Arc::new(Semaphore::new(LARGE_READS_MAX));
         let shares = Arc::new(Semaphore::new(SHARES as usize));
-        Self { store, bodies, pressure, large, shares, clock, metrics }
+        Self { store, bodies, pressure, stream, large, shares, clock, metrics }
     }
 
     /// Makes a request durable, and owes its events to whom `routing` leads them. What nobody takes is
@@ -202,6 +204,7 @@ impl Intake {
 
     /// Lets those who are now owed something know, and leaves the body ready for them.
     fn hand_over(&self, content: RequestBody, accepted: &Accepted, routing: &Routing) {
+        self.stream.wake();
         let owed: HashSet<&str> = accepted.owed.iter().map(|owed| &*owed.destination).collect();
         let recipients: Vec<_> = match owed.len() {
             0 => return,
@@ -301,6 +304,8 @@ fn contact(contact: &Contact<'_>) -> NewContact {
         parent: text(&contact.parent),
         user: text(&contact.user),
         phone: text(&contact.phone),
+        name: text(&contact.name),
+        username: text(&contact.username),
         former: contact.former.iter().map(|former| Box::from(&**former)).collect(),
     }
 }
@@ -308,7 +313,8 @@ fn contact(contact: &Contact<'_>) -> NewContact {
 /// What the events and deliveries of a request weigh in memory, roughly; its body is counted where it is read.
 fn weight(accept: &Accept) -> usize {
     let of_contact = |contact: &NewContact| {
-        let names = [&contact.parent, &contact.user, &contact.phone].into_iter().flatten();
+        let names = [&contact.parent, &contact.user, &contact.phone, &contact.name, &contact.username];
+        let names = names.into_iter().flatten();
         names.chain(&contact.former).map(|name| name.len() + size_of::<Box<str>>()).sum::<usize>()
     };
     let of_event = |event: &NewEvent| {

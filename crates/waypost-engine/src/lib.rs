@@ -7,6 +7,7 @@
 //! - [`gate`] holds a destination back while it is down, paused or at its rate.
 //! - [`bodies`] keeps what is on its way, so that it need not be read back.
 //! - [`sender`] tries a delivery once.
+//! - [`stream`] shows events to all who want to follow them.
 
 pub mod bodies;
 pub mod dispatch;
@@ -16,3 +17,4 @@ pub mod metrics;
 pub mod pressure;
 pub mod routing;
 pub mod sender;
+pub mod stream;

@@ -75,6 +75,14 @@ pub struct Metrics {
     pub delivery_time: Histogram,
     /// From a complete body to the acknowledgement.
     pub accept_time: Histogram,
+    /// Readers of the stream.
+    pub stream_readers: Gauge,
+    /// Frames made for readers who keep up.
+    pub stream_frames: Counter,
+    /// Pages read from the store for readers who do not.
+    pub stream_catch_ups: Counter,
+    /// From acceptance to the frame.
+    pub stream_lag: Histogram,
 }
 
 impl Metrics {
@@ -83,6 +91,7 @@ impl Metrics {
         let accept = [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 4.0];
         let delivery =
             [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3_600.0, 86_400.0];
+        let lag = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
         Self {
             acknowledged: Counter::default(),
             refused: Family::default(),
@@ -98,6 +107,10 @@ impl Metrics {
             down: Family::default(),
             delivery_time: Histogram::new(delivery),
             accept_time: Histogram::new(accept),
+            stream_readers: Gauge::default(),
+            stream_frames: Counter::default(),
+            stream_catch_ups: Counter::default(),
+            stream_lag: Histogram::new(lag),
         }
     }
 
@@ -159,6 +172,23 @@ impl Metrics {
             "From a complete body to its acknowledgement",
             seconds(),
             self.accept_time.clone(),
+        );
+        registry.register("stream_readers", "Readers of the stream", self.stream_readers.clone());
+        registry.register(
+            "stream_frames",
+            "Frames of the stream made for readers who keep up",
+            self.stream_frames.clone(),
+        );
+        registry.register(
+            "stream_catch_ups",
+            "Pages read from the store for readers of the stream who are behind",
+            self.stream_catch_ups.clone(),
+        );
+        registry.register_with_unit(
+            "stream_lag",
+            "From acceptance to the frame in the stream",
+            seconds(),
+            self.stream_lag.clone(),
         );
     }
 }

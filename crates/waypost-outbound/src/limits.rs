@@ -19,7 +19,7 @@ pub const CALLS_MAX: usize = 4_096;
 /// Largest head of an answer.
 pub const ANSWER_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Most header lines in an answer.
-pub const ANSWER_HEADERS_MAX: usize = 100;
+pub const ANSWER_HEADERS_MAX: usize = 256;
 /// Bytes read beyond an excerpt so that the connection can be used again; past them it is closed.
 pub const DRAIN_BYTES_MAX: usize = 256 * 1024;
 /// How long a connection may take to become ready again after its answer before it is closed.

@@ -1,8 +1,11 @@
 //! Where what was acknowledged is kept.
 //!
-//! **The promise:** when [`Store::accept`] returns, the request, its events, their identity keys and
-//! what is owed for them are on disk and synced, all or none; when it fails, nothing of them is. What
-//! [`Store::settle`] returned for is settled. A crash at any moment loses nothing that was returned.
+//! **The promise:** when [`Store::keep`] returns, the request with its events and all that is owed for them is on
+//! disk and synced, whole; when it fails, nothing of it is. A moment later it has its place in the ledger, exactly once
+//! and in the order in which it was kept, whatever crashes in between. What [`Store::settle`] returned for is settled: a
+//! crash of the process loses nothing of it. If the machine loses power, outcomes of the last moments, normally a tenth
+//! of a second, may be forgotten, and those deliveries are made again; nothing that was kept is lost, and no operator's
+//! word is.
 //!
 //! The seam is this one enum. Its methods are the domain's transitions, each one transaction, each
 //! with a parameter struct and with time passed in; no SQL, row or connection is seen through it. A
@@ -10,6 +13,7 @@
 
 pub mod conformance;
 mod error;
+mod following;
 mod keeping;
 mod operating;
 mod params;
@@ -18,6 +22,11 @@ mod sqlite;
 use waypost_domain::{Clock, DeliveryId, EventId, RequestId, UnixMillis};
 
 pub use error::{OpenError, StoreError};
+pub use following::{
+    AfterPage, ContactFilter, ContactList, ContactRecord, Ends, EventsAfter, MESSAGE_EVENTS_MAX,
+    MessageCursor, MessageEvents, MessageFilter, MessageList, MessagePage, MessageRecord,
+    PERSON_NAME_BYTES_MAX, PersonFact,
+};
 pub use keeping::{Prune, Pruned, Retention};
 pub use operating::{
     ActId, ActKind, ActOn, ActOutcome, ActPage, ActRecord, ActSubject, CoveredEvent, DeliveryDetail,
@@ -25,10 +34,10 @@ pub use operating::{
     ReleaseTo, Released, Selection,
 };
 pub use params::{
-    Accept, Accepted, AttemptRecord, Covers, DELIVERIES_PER_REQUEST_MAX, DeliveryRecord, DuePage, EntryKind,
-    EntryRecord, EventFilter, EventList, EventRecord, FREE_BYTES_MIN, NewContact, NewDelivery, NewEvent,
+    Accept, Accepted, Applied, AttemptRecord, Covers, DELIVERIES_PER_REQUEST_MAX, DeliveryRecord, DuePage, EntryKind,
+    EntryRecord, EventFilter, EventList, EventRecord, FREE_BYTES_MIN, JOURNAL_BYTES_MAX, NewContact, NewDelivery, NewEvent,
     OwedDelivery, OwedPage, Page, RELEASED_PER_EVENT_MAX, RequestBody, RequestRecord, Settled, Settlement,
-    StoreOptions, StoreStats, Turn, WriterStats,
+    StoreOptions, StoreStats, Turn, WhenApplied, WriterStats,
 };
 pub use sqlite::SqliteStore;
 
@@ -59,9 +68,11 @@ impl Store {
         SqliteStore::open(options, clock).map(Self::Sqlite)
     }
 
-    /// Keeps a request with its events and what is owed for them, all or none, synced on return.
+    /// Keeps a request with its events and what is owed for them, whole, synced on return.
     ///
-    /// A caller that does not wait to the end learns nothing of what is owed: it is found by [`Store::owed`].
+    /// It is applied a moment later, in the order in which requests were kept: then its events have their identifiers
+    /// and its deliveries are owed. Whoever asks for events, deliveries or counts after this returned finds it there;
+    /// what is owed is told to [`Store::when_applied`].
     ///
     /// Refused with [`StoreError::Busy`] at once while too much waits for the disk, and with
     /// [`StoreError::OverBudget`] while the store takes up more than it may. An event whose key was
@@ -73,11 +84,25 @@ impl Store {
     ///
     /// Events that nobody is to have are quarantined, and so are those beyond what one request may give rise to
     /// ([`DELIVERIES_PER_REQUEST_MAX`]): no content is ever a reason to refuse.
+    pub async fn keep(&self, accept: Accept) -> Result<(), StoreError> {
+        engine!(self, engine => engine.keep(accept).await)
+    }
+
+    /// Keeps a request as [`Store::keep`] does, and waits until it is applied. An error after it was kept says that the
+    /// store was shut before, or that the request had to be put aside.
     pub async fn accept(&self, accept: Accept) -> Result<Accepted, StoreError> {
         engine!(self, engine => engine.accept(accept).await)
     }
 
-    /// Records an attempt and what follows from it, synced on return. Concurrent calls share a commit.
+    /// Has `told` be called with requests that were just applied, in order. It is called on the thread that
+    /// writes, and must neither wait nor take long. One is told at a time: the one set last. What
+    /// was kept by an earlier process may have been applied before this is called; it is found by [`Store::owed`].
+    pub fn when_applied(&self, told: Box<WhenApplied>) {
+        engine!(self, engine => engine.when_applied(told));
+    }
+
+    /// Records an attempt and what follows from it: written on return, and synced a moment later. Concurrent calls
+    /// share a commit.
     ///
     /// Never refused for load: it waits its turn. Where the delivery is no longer owed (an operator
     /// discarded it while the attempt was in flight), the attempt is recorded and nothing else changes.
@@ -85,7 +110,7 @@ impl Store {
         engine!(self, engine => engine.settle(settlement).await)
     }
 
-    /// Marks deliveries whose lanes have stepped over them, synced on return. Unknown ones are passed over.
+    /// Marks deliveries whose lanes have stepped over them, as lastingly as [`Store::settle`]. Unknown ones are passed over.
     ///
     /// Never refused for load: it waits its turn. On an error some may be marked.
     pub async fn mark_overtaken(&self, deliveries: Vec<DeliveryId>) -> Result<(), StoreError> {
@@ -132,6 +157,50 @@ impl Store {
     /// page may end short of its limit, even empty, with more to come: go on until [`EventList::next`] is `None`.
     pub async fn events(&self, filter: EventFilter, page: Page) -> Result<EventList, StoreError> {
         engine!(self, engine => engine.events(filter, page).await)
+    }
+
+    /// The events after another one, in order of acceptance. Identifiers ascend in the order in which events become
+    /// visible, so that whoever goes on from [`EventsAfter::last`] sees each once and misses none but what was pruned.
+    pub async fn events_after(&self, page: AfterPage) -> Result<EventsAfter, StoreError> {
+        engine!(self, engine => engine.events_after(page).await)
+    }
+
+    /// Where what is kept of events begins and ends. Its cost does not grow with what is kept.
+    pub async fn ends(&self) -> Result<Ends, StoreError> {
+        engine!(self, engine => engine.ends().await)
+    }
+
+    /// The events that bear a message id: those of a source, or of all.
+    pub async fn message(&self, source: Option<&str>, wamid: &str) -> Result<MessageEvents, StoreError> {
+        engine!(self, engine => engine.message(source, wamid).await)
+    }
+
+    /// The messages that a filter admits, the one with the latest event first, each once over all pages. One call does
+    /// a bounded amount of work, so that a page may end short of its limit, even empty, with more to come: go on until
+    /// [`MessageList::next`] is `None`.
+    pub async fn messages(
+        &self,
+        filter: MessageFilter,
+        page: MessagePage,
+    ) -> Result<MessageList, StoreError> {
+        engine!(self, engine => engine.messages(filter, page).await)
+    }
+
+    /// The people that a filter admits, those first whose conversations began last. One call does a bounded amount of
+    /// work, as [`Store::messages`] does: go on until [`ContactList::next`] is `None`.
+    pub async fn contacts(&self, filter: ContactFilter, page: Page) -> Result<ContactList, StoreError> {
+        engine!(self, engine => engine.contacts(filter, page).await)
+    }
+
+    /// The person whom a conversation is with, told by its name or by any identity of the person. Where that may be
+    /// several (of more than one source, or of a phone number that changed hands), the one whose conversation is named
+    /// so, else the one whose conversation began last.
+    pub async fn contact(
+        &self,
+        source: Option<&str>,
+        conversation: &str,
+    ) -> Result<Option<ContactRecord>, StoreError> {
+        engine!(self, engine => engine.contact(source, conversation).await)
     }
 
     /// The attempts at a delivery, in order; the latest 128.

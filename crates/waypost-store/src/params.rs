@@ -10,6 +10,8 @@ use waypost_domain::{
     AttemptTiming, DeliveryId, DeliveryState, EventId, HeaderBlock, Lanes, Priority, RequestId, UnixMillis,
 };
 
+use crate::PersonFact;
+
 /// One request to be kept, with what happened in it and who is owed it.
 #[derive(Debug)]
 pub struct Accept {
@@ -84,6 +86,10 @@ pub struct NewContact {
     pub user: Option<Box<str>>,
     /// The person's phone number in digits.
     pub phone: Option<Box<str>>,
+    /// What the person calls themselves. None says nothing of it.
+    pub name: Option<Box<str>>,
+    /// The person's username; none says nothing of it either.
+    pub username: Option<Box<str>>,
     /// Identities that, as this very payload says, were the same person's before. A phone number among them is
     /// the person's no longer.
     pub former: Vec<Box<str>>,
@@ -135,6 +141,18 @@ impl Accepted {
         !self.events.is_empty() && self.events.iter().all(|(_, repeats)| repeats.is_some())
     }
 }
+
+/// A request that was kept and now has its place in the ledger.
+#[derive(Debug)]
+pub struct Applied {
+    /// The request, as it was given.
+    pub accept: Accept,
+    /// What became of it.
+    pub accepted: Accepted,
+}
+
+/// What is to be done with requests that were just applied: see [`crate::Store::when_applied`].
+pub type WhenApplied = dyn Fn(Vec<Applied>) + Send + Sync;
 
 /// A delivery's place in the order of its destination: greater goes later. At acceptance it is the number of
 /// the delivery itself; a replay gives it a new one, after all others.
@@ -315,10 +333,19 @@ pub struct EventRecord {
     pub repeats: Option<EventId>,
     /// Whether it is quarantined: held until an operator says to whom it goes.
     pub quarantined: bool,
+    /// What it told of the person whom its conversation is with.
+    pub person: PersonFact,
     /// What was read from the payload.
     pub event: NewEvent,
     /// What is owed, or was, for it (deliveries of its whole request included).
     pub deliveries: Vec<DeliveryRecord>,
+}
+
+impl EventRecord {
+    /// Its place among the events of its request, which bear the numbers that follow the request's own.
+    pub fn place(&self) -> usize {
+        usize::try_from(self.id.0.saturating_sub(self.request.0).saturating_sub(1)).unwrap_or(0)
+    }
 }
 
 /// A delivery as kept.
@@ -370,12 +397,23 @@ pub enum EntryKind {
     Route,
     /// A certificate, or what getting one needs to remember.
     Certificate,
+    /// A key that tokens of the stream are signed with.
+    TokenKey,
+    /// A token of the stream: one that was issued here, or one that is good no more.
+    Token,
 }
 
 impl EntryKind {
     /// All kinds.
-    pub const ALL: [Self; 5] =
-        [Self::Upstream, Self::Source, Self::Destination, Self::Route, Self::Certificate];
+    pub const ALL: [Self; 7] = [
+        Self::Upstream,
+        Self::Source,
+        Self::Destination,
+        Self::Route,
+        Self::Certificate,
+        Self::TokenKey,
+        Self::Token,
+    ];
     /// The kinds that operators make.
     pub const MADE: [Self; 4] = [Self::Upstream, Self::Source, Self::Destination, Self::Route];
 
@@ -387,6 +425,8 @@ impl EntryKind {
             Self::Destination => "destination",
             Self::Route => "route",
             Self::Certificate => "certificate",
+            Self::TokenKey => "token_key",
+            Self::Token => "token",
         }
     }
 }
@@ -420,6 +460,9 @@ pub struct StoreOptions {
     /// What the store may hold; beyond it accepts are refused with [`crate::StoreError::OverBudget`]. Free pages
     /// of the file do not count, and the log, at most some 128 MiB, comes on top.
     pub bytes_max: Option<u64>,
+    /// What the journal may hold of requests that were acknowledged and are not in the database's file yet. Beyond
+    /// it accepts wait, not for long, and are refused then.
+    pub journal_bytes_max: u64,
     /// What must be free on the file system for accepts not to be refused in the same way. Both are looked
     /// at about once a second, so that accepts of a second or two may go beyond.
     pub free_bytes_min: u64,
@@ -428,6 +471,9 @@ pub struct StoreOptions {
 /// What should stay free on the file system if nobody says otherwise: room for the log at its longest twice
 /// over, so that settlements and pruning go on.
 pub const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
+
+/// What the journal may hold if nobody says otherwise: some 400,000 messages, which take about ten seconds to apply.
+pub const JOURNAL_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// What the store holds, for `/metrics` and the scheduler's start.
 #[derive(Debug, Clone, Default)]
@@ -447,8 +493,14 @@ pub struct StoreStats {
 /// How the writer is doing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WriterStats {
-    /// Operations waiting now.
+    /// Operations waiting now, accepts that wait for the disk among them.
     pub queue: usize,
+    /// Requests that are acknowledged and not in the database yet.
+    pub journal_behind: u64,
+    /// What the journal's files take up.
+    pub journal_bytes: u64,
+    /// Requests that were put aside since the start, since the database would not take them.
+    pub set_aside: u64,
     /// Commits so far.
     pub commits: u64,
     /// Operations committed so far.
@@ -457,7 +509,7 @@ pub struct WriterStats {
     pub failures: u64,
     /// Time spent in commits so far.
     pub commit_time: Duration,
-    /// Whether the last commit succeeded.
+    /// Whether the last commit and the journal's last write succeeded.
     pub healthy: bool,
     /// Whether accepts are refused because the store takes up more than it may, or too little space is left.
     pub over_budget: bool,

@@ -15,6 +15,7 @@ fn open(place: &Path, opening: Opening) -> Store {
         queue_bytes_max: opening.queue_bytes_max,
         dedupe_window: opening.dedupe_window,
         bytes_max: opening.bytes_max,
+        journal_bytes_max: waypost_store::JOURNAL_BYTES_MAX,
         free_bytes_min: opening.free_bytes_min,
     };
     Store::open(options, opening.clock).unwrap()

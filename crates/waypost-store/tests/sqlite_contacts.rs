@@ -21,6 +21,7 @@ fn open(place: &Path) -> Store {
         queue_bytes_max: WRITER_QUEUE_BYTES_MAX,
         dedupe_window: DEDUPE_WINDOW,
         bytes_max: None,
+        journal_bytes_max: waypost_store::JOURNAL_BYTES_MAX,
         free_bytes_min: 0,
     };
     Store::open(options, Clock::manual(NOON)).unwrap()
@@ -87,7 +88,7 @@ impl World {
             parent: parent.then(|| format!("US.ENT.{who}.{ids}").into()),
             user: user.then(|| format!("US.{who}.{ids}").into()),
             phone: phone.then(|| format!("49155{number}").into()),
-            former: Vec::new(),
+            ..NewContact::default()
         }
     }
 

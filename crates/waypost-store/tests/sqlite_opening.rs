@@ -17,6 +17,7 @@ fn open(path: &Path) -> Result<Store, OpenError> {
         queue_bytes_max: WRITER_QUEUE_BYTES_MAX,
         dedupe_window: DEDUPE_WINDOW,
         bytes_max: None,
+        journal_bytes_max: waypost_store::JOURNAL_BYTES_MAX,
         free_bytes_min: 0,
     };
     Store::open(options, Clock::system())

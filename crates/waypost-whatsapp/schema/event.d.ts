@@ -4,12 +4,16 @@
 export type NormalEvent = {
   /** Whom it is from, to or about; in groups the one participant. */
   contact?: PersonView;
+  /** What this event, besides what it says, told of the person: where a stream carries an event of its own for that, it goes before this one. */
+  contact_change?: ContactChange;
   /** The conversation it belongs to. One person stays one conversation. */
   conversation?: string;
   /** Who wrote or called; of a status, who wrote what it is about. */
   direction?: Direction;
   /** Where the request it came in can be looked at. */
   evidence: string;
+  /** Whether the evidence is kept no more. */
+  evidence_gone?: boolean;
   /** The webhook field it came under. */
   field?: string;
   /** The group it happened in. */
@@ -28,168 +32,20 @@ export type NormalEvent = {
   received_at?: string;
   /** The address it came in by. */
   source: string;
+  /** What stands in place of `data` where only the event's record is there: where the evidence is kept no more, or the receiver may not see it. */
+  summary?: Summary;
   /** The version of this shape. */
   version: number;
   /** The WhatsApp Business Account it belongs to. */
   waba_id?: string;
 } & (
-  /** A person wrote. */
+  /** What happened, and what is said of it. */
+  | Data
+  /** Only the record is there; `summary` says what that tells. */
   | {
-    data: Message;
-    type: "message:new";
-  }
-  /** A message was edited; its content is an `edit`. */
-  | {
-    data: Message;
-    type: "message:edited";
-  }
-  /** A message was deleted for everyone; its content is a `revoke`. */
-  | {
-    data: Message;
-    type: "message:revoked";
-  }
-  /** Somebody reacted to a message, or took that back. */
-  | {
-    data: Reaction;
-    type: "message:reaction";
-  }
-  /** A message was sent on the business side by another sender. */
-  | {
-    data: Message;
-    type: "message:echo";
-  }
-  /** What became of a message that the business sent. */
-  | {
-    data: StatusReport;
-    type: "message:status";
-  }
-  /** A message of chat history that came by itself. */
-  | {
-    data: Message;
-    type: "message:history";
-  }
-  /** A piece of chat history. */
-  | {
-    data: HistoryChunk;
-    type: "history:chunk";
-  }
-  /** The gateway saw a person for the first time. */
-  | {
-    data: Record<string, never>;
-    type: "contact:new";
-  }
-  /** Something about a person changed. */
-  | {
-    data: ContactUpdate;
-    type: "contact:updated";
-  }
-  /** A person chose what to be sent. */
-  | {
-    data: Preference;
-    type: "contact:preference";
-  }
-  /** A person did something, such as following a link. */
-  | {
-    data: Action;
-    type: "contact:action";
-  }
-  /** A call begins. */
-  | {
-    data: Call;
-    type: "call:connect";
-  }
-  /** A call has ended. */
-  | {
-    data: Call;
-    type: "call:terminate";
-  }
-  /** How a call by the business fares. */
-  | {
-    data: Call;
-    type: "call:status";
-  }
-  /** Something else about a call. */
-  | {
-    data: Call;
-    type: "call:other";
-  }
-  /** Control of a conversation was passed or taken. */
-  | {
-    data: Handover;
-    type: "conversation:handover";
-  }
-  /** A lead or purchase was detected in a conversation. */
-  | {
-    data: Detection;
-    type: "conversation:detection";
-  }
-  /** A group was created, changed, joined, left or suspended. */
-  | {
-    data: GroupChange;
-    type: "group:updated";
-  }
-  /** A tick of marketing delivery tracking. */
-  | {
-    data: Tick;
-    type: "tracking:tick";
-  }
-  /** An error that belongs to no message. */
-  | {
-    data: Problem;
-    type: "error";
-  }
-  /** A template was approved, rejected, rated, moved or changed. */
-  | {
-    data: AccountChange;
-    type: "account:template";
-  }
-  /** A number's quality or throughput changed. */
-  | {
-    data: AccountChange;
-    type: "account:quality";
-  }
-  /** Limits changed. */
-  | {
-    data: AccountChange;
-    type: "account:limits";
-  }
-  /** An account or a display name was reviewed. */
-  | {
-    data: AccountChange;
-    type: "account:review";
-  }
-  /** The account was restricted, banned or deleted. */
-  | {
-    data: AccountChange;
-    type: "account:restriction";
-  }
-  /** An alert was raised. */
-  | {
-    data: AccountChange;
-    type: "account:alert";
-  }
-  /** A two-step PIN was changed or asked for. */
-  | {
-    data: AccountChange;
-    type: "account:security";
-  }
-  /** A flow's status or health changed. */
-  | {
-    data: AccountChange;
-    type: "account:flow";
-  }
-  /** Anything else about the account: settings, usernames, partners, payments. */
-  | {
-    data: AccountChange;
-    type: "account:updated";
-  }
-  /** Something that is not understood. */
-  | {
-    data: {
-      /** As Meta wrote it; absent where the body is no JSON. */
-      details?: Fragment;
-    };
-    type: "unknown";
+    data?: undefined;
+    /** What happened. */
+    type: "message:new" | "message:edited" | "message:revoked" | "message:reaction" | "message:echo" | "message:status" | "message:history" | "history:chunk" | "contact:new" | "contact:updated" | "contact:preference" | "contact:action" | "call:connect" | "call:terminate" | "call:status" | "call:other" | "conversation:handover" | "conversation:detection" | "group:updated" | "tracking:tick" | "error" | "account:template" | "account:quality" | "account:limits" | "account:review" | "account:restriction" | "account:alert" | "account:security" | "account:flow" | "account:updated" | "unknown";
   }
 );
 
@@ -257,9 +113,17 @@ export type Call = {
   to?: string;
 };
 
+/** What an event told of its person. */
+export type ContactChange = (
+  /** It is the first that was heard of them. */
+  | "new"
+  /** A name, username or identity of theirs is new. */
+  | "updated"
+);
+
 /** What changed about a person. */
 export type ContactUpdate = {
-  /** What happened: `user_id`, a system message's own word such as `user_changed_number`, or, in the business's address book, `address_book_add` (which is also said of changes) and `address_book_remove`. */
+  /** What happened: `user_id`, a system message's own word such as `user_changed_number`, or, in the business's address book, `address_book_add` (which is also said of changes) and `address_book_remove`. `profile` is the gateway's word: an event came with a name, username or identity that was not known of them. */
   change: string;
   /** The first name in the address book. */
   first_name?: string;
@@ -458,6 +322,168 @@ export type Context = {
   /** The product it asks about. */
   product_id?: string;
 };
+
+/** What happened: `type` is the word for it, `data` what is said of it. */
+export type Data = (
+  /** A person wrote. */
+  | {
+    data: Message;
+    type: "message:new";
+  }
+  /** A message was edited; its content is an `edit`. */
+  | {
+    data: Message;
+    type: "message:edited";
+  }
+  /** A message was deleted for everyone; its content is a `revoke`. */
+  | {
+    data: Message;
+    type: "message:revoked";
+  }
+  /** Somebody reacted to a message, or took that back. */
+  | {
+    data: Reaction;
+    type: "message:reaction";
+  }
+  /** A message was sent on the business side by another sender. */
+  | {
+    data: Message;
+    type: "message:echo";
+  }
+  /** What became of a message that the business sent. */
+  | {
+    data: StatusReport;
+    type: "message:status";
+  }
+  /** A message of chat history that came by itself. */
+  | {
+    data: Message;
+    type: "message:history";
+  }
+  /** A piece of chat history. */
+  | {
+    data: HistoryChunk;
+    type: "history:chunk";
+  }
+  /** The gateway saw a person for the first time. */
+  | {
+    data: Record<string, never>;
+    type: "contact:new";
+  }
+  /** Something about a person changed. */
+  | {
+    data: ContactUpdate;
+    type: "contact:updated";
+  }
+  /** A person chose what to be sent. */
+  | {
+    data: Preference;
+    type: "contact:preference";
+  }
+  /** A person did something, such as following a link. */
+  | {
+    data: Action;
+    type: "contact:action";
+  }
+  /** A call begins. */
+  | {
+    data: Call;
+    type: "call:connect";
+  }
+  /** A call has ended. */
+  | {
+    data: Call;
+    type: "call:terminate";
+  }
+  /** How a call by the business fares. */
+  | {
+    data: Call;
+    type: "call:status";
+  }
+  /** Something else about a call. */
+  | {
+    data: Call;
+    type: "call:other";
+  }
+  /** Control of a conversation was passed or taken. */
+  | {
+    data: Handover;
+    type: "conversation:handover";
+  }
+  /** A lead or purchase was detected in a conversation. */
+  | {
+    data: Detection;
+    type: "conversation:detection";
+  }
+  /** A group was created, changed, joined, left or suspended. */
+  | {
+    data: GroupChange;
+    type: "group:updated";
+  }
+  /** A tick of marketing delivery tracking. */
+  | {
+    data: Tick;
+    type: "tracking:tick";
+  }
+  /** An error that belongs to no message. */
+  | {
+    data: Problem;
+    type: "error";
+  }
+  /** A template was approved, rejected, rated, moved or changed. */
+  | {
+    data: AccountChange;
+    type: "account:template";
+  }
+  /** A number's quality or throughput changed. */
+  | {
+    data: AccountChange;
+    type: "account:quality";
+  }
+  /** Limits changed. */
+  | {
+    data: AccountChange;
+    type: "account:limits";
+  }
+  /** An account or a display name was reviewed. */
+  | {
+    data: AccountChange;
+    type: "account:review";
+  }
+  /** The account was restricted, banned or deleted. */
+  | {
+    data: AccountChange;
+    type: "account:restriction";
+  }
+  /** An alert was raised. */
+  | {
+    data: AccountChange;
+    type: "account:alert";
+  }
+  /** A two-step PIN was changed or asked for. */
+  | {
+    data: AccountChange;
+    type: "account:security";
+  }
+  /** A flow's status or health changed. */
+  | {
+    data: AccountChange;
+    type: "account:flow";
+  }
+  /** Anything else about the account: settings, usernames, partners, payments. */
+  | {
+    data: AccountChange;
+    type: "account:updated";
+  }
+  /** Something that is not understood. */
+  | {
+    data: {
+      /** As Meta wrote it; absent where the body is no JSON. */
+      details?: Fragment;
+    };
+    type: "unknown";
+  }
+);
 
 /** A lead or purchase that Meta detected in a conversation. */
 export type Detection = {
@@ -708,8 +734,6 @@ export type Referral = {
 export type StatusReport = {
   /** What the sender attached to the message. */
   callback_data?: string;
-  /** Whether it changed the state of the message, which only moves forward. Absent where no state was kept. */
-  changed?: boolean;
   /** When it ends. */
   conversation_expires_at?: string;
   /** Meta's id of the conversation that is charged. */
@@ -724,8 +748,32 @@ export type StatusReport = {
   participant?: string;
   /** What it costs. */
   pricing?: Pricing;
+  /** What has become of the message, this status taken in. Absent where nobody looked. */
+  state?: StatusState;
   /** Meta's word: `sent`, `delivered`, `read`, `played`, `failed`, or a newer one. */
   status?: string;
+};
+
+/** What has become of a message that the business sent, once this status is taken in; in groups, at this one participant. It only moves forward, in whatever order statuses arrive. */
+export type StatusState = {
+  /** Whether it is this status that moved it forward. */
+  changed: boolean;
+  /** Since when, by Meta's clock (RFC 3339). */
+  since?: string;
+  /** The furthest status: `sent`, `failed`, `delivered`, `read` or `played`, in this order. Absent where none of these was reported. */
+  status?: string;
+};
+
+/** What is said of an event in place of `data`, where only its record is there. */
+export type Summary = {
+  /** The message it is or is about. */
+  message_id?: string;
+  /** Of a status in a group, at whom: the id that tells participants apart. */
+  participant?: string;
+  /** Of a status, what has become of the message. */
+  state?: StatusState;
+  /** Meta's word within the type: a message's type, a status, a call's event. */
+  word?: string;
 };
 
 /** A message template. */

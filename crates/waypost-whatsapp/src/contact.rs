@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use crate::json::{Members, Value};
+use crate::json::{Members, TEXT_BYTES_MAX, Value};
 
 /// Every identity of the person an event's conversation is with, as the payload gives them: in the
 /// element itself, and in the one of the value's `contacts` that has the same phone number or the
@@ -26,6 +26,10 @@ pub struct Contact<'a> {
     /// The phone number in digits (`wa_id`). Missing where the person has a username and has not
     /// lately been in touch by phone number.
     pub phone: Option<Cow<'a, str>>,
+    /// What the person calls themselves.
+    pub name: Option<Cow<'a, str>>,
+    /// The person's username.
+    pub username: Option<Cow<'a, str>>,
     /// Identities that this very event says were the same person's until now. They are no longer:
     /// the phone number may be given to someone else. Said by a `user_id_update`, and by system
     /// messages about a new number or a new user id; empty in all others.
@@ -35,7 +39,7 @@ pub struct Contact<'a> {
 impl Contact<'_> {
     /// Bytes of text that it owns.
     pub(crate) fn owned_bytes(&self) -> usize {
-        let names = [&self.parent, &self.user, &self.phone].into_iter().flatten();
+        let names = [&self.parent, &self.user, &self.phone, &self.name, &self.username].into_iter().flatten();
         let owned = |text: &&Cow<'_, str>| matches!(text, Cow::Owned(_));
         names.chain(&self.former).chain([&self.number]).filter(owned).map(|text| text.len()).sum()
     }
@@ -66,12 +70,43 @@ pub(crate) struct Person<'a> {
     pub(crate) parent: Option<Cow<'a, str>>,
     pub(crate) user: Option<Cow<'a, str>>,
     pub(crate) phone: Option<Cow<'a, str>>,
+    /// What they call themselves, and their username: no names of theirs in the sense of this type.
+    pub(crate) profile: Profile<'a>,
+}
+
+/// What is told of a person besides who they are.
+#[derive(Clone, Default)]
+pub(crate) struct Profile<'a> {
+    name: Option<Cow<'a, str>>,
+    username: Option<Cow<'a, str>>,
+}
+
+impl<'a> Profile<'a> {
+    /// Of one of the `contacts`.
+    fn of(contact: &Members<'a>) -> Self {
+        let text = |value: Value<'a>| value.string().filter(|text| text.len() <= TEXT_BYTES_MAX);
+        let mut profile = Self::default();
+        if let Some(told) = contact.get("profile") {
+            told.cursor().members(|name, cursor| match &*name {
+                "name" if profile.name.is_none() => profile.name = text(cursor.value()),
+                "username" if profile.username.is_none() => profile.username = text(cursor.value()),
+                _ => {}
+            });
+        }
+        profile.username = profile.username.or_else(|| text(contact.get("username")?));
+        profile
+    }
+
+    fn is_empty(&self) -> bool {
+        self.name.is_none() && self.username.is_none()
+    }
 }
 
 impl<'a> Person<'a> {
     /// A person from an element's members of these names.
     pub(crate) fn of(element: &Members<'a>, parent: &str, user: &str, phone: &str) -> Self {
-        Self { parent: element.text(parent), user: element.text(user), phone: element.text(phone) }
+        let (parent, user, phone) = (element.text(parent), element.text(user), element.text(phone));
+        Self { parent, user, phone, profile: Profile::default() }
     }
 
     /// The name that lasts longest.
@@ -84,10 +119,15 @@ impl<'a> Person<'a> {
         [&self.parent, &self.user, &self.phone].into_iter().flatten()
     }
 
+    fn has_user_id(&self) -> bool {
+        self.parent.is_some() || self.user.is_some()
+    }
+
     /// The person, as a contact of a business number. `None` if nothing is known of them.
     pub(crate) fn contact(self, number: Cow<'a, str>, former: Vec<Cow<'a, str>>) -> Option<Contact<'a>> {
         self.name()?;
-        Some(Contact { number, parent: self.parent, user: self.user, phone: self.phone, former })
+        let Self { parent, user, phone, profile: Profile { name, username } } = self;
+        Some(Contact { number, parent, user, phone, name, username, former })
     }
 }
 
@@ -106,19 +146,24 @@ impl<'a> Contacts<'a> {
         let mut contact = Members::default();
         contacts.cursor().items(|cursor| {
             contact.read(cursor);
-            let person = Person::of(&contact, "parent_user_id", "user_id", "wa_id");
-            if person.parent.is_some() || person.user.is_some() {
+            let mut person = Person::of(&contact, "parent_user_id", "user_id", "wa_id");
+            person.profile = Profile::of(&contact);
+            if person.has_user_id() || person.phone.is_some() && !person.profile.is_empty() {
                 self.people.push(person);
             }
         });
     }
 
-    /// Makes what was added findable. Of two contacts with one id, the first is found.
+    /// Makes what was added findable. Of two contacts with one id, the first is found that has a user id, else the
+    /// first.
     pub(crate) fn sort(&mut self) {
         let sorted = |id: Id<'a>| {
             let has_id = |index: &usize| self.people.get(*index).and_then(id).is_some();
             let mut order: Vec<usize> = (0..self.people.len()).filter(has_id).collect();
-            order.sort_by_key(|index| self.people.get(*index).and_then(id));
+            order.sort_by_key(|index| {
+                let person = self.people.get(*index);
+                (person.and_then(id), person.is_none_or(|person| !person.has_user_id()))
+            });
             order
         };
         (self.by_phone, self.by_user) = (sorted(phone), sorted(user));
@@ -131,6 +176,7 @@ impl<'a> Contacts<'a> {
             parent: person.parent.or_else(|| contact.parent.clone()),
             user: person.user.or_else(|| contact.user.clone()),
             phone: person.phone.or_else(|| contact.phone.clone()),
+            profile: contact.profile.clone(),
         }
     }
 

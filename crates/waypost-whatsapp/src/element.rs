@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use crate::canonical;
 use crate::change::Change;
-use crate::contact::{Person, Renaming, renaming};
+use crate::contact::{Person, Profile, Renaming, renaming};
 use crate::event::Kind;
 use crate::json::{Members, Value};
 use crate::status;
@@ -192,7 +192,8 @@ impl<'a> Element<'_, 'a> {
         // Until version 11 the new number was called `new_wa_id`, and `customer` was the old one.
         let phone = system("wa_id").or_else(|| system("new_wa_id"));
         let phone = phone.or_else(|| before.phone.clone().filter(|_| renaming == Renaming::UserId));
-        let now = Person { parent: system("parent_user_id"), user: system("user_id"), phone };
+        let profile = before.profile.clone();
+        let now = Person { parent: system("parent_user_id"), user: system("user_id"), phone, profile };
         if now.name().is_none() || before.name().is_none() {
             return Reading { person: before, ..reading };
         }
@@ -252,8 +253,9 @@ impl<'a> Element<'_, 'a> {
 
     fn contact_sync(self) -> Reading<'a> {
         let text = |name: &str| self.members.text_in("contact", name);
+        let person = (text("parent_user_id"), text("user_id"), text("phone_number"));
         let person =
-            Person { parent: text("parent_user_id"), user: text("user_id"), phone: text("phone_number") };
+            Person { parent: person.0, user: person.1, phone: person.2, profile: Profile::default() };
         let action = self.text("action");
         let timestamp = self.members.text_in("metadata", "timestamp");
         let id = person.phone.as_deref().or(person.user.as_deref());
@@ -343,6 +345,7 @@ impl<'a> Element<'_, 'a> {
             parent: id("parent_user_id", "current").or_else(|| self.text("parent_user_id")),
             user: current.or_else(|| self.text("user_id")),
             phone: self.text("wa_id"),
+            profile: Profile::default(),
         };
         let mut former: Vec<_> = [id("parent_user_id", "previous"), previous].into_iter().flatten().collect();
         former.retain(|old| said.names().all(|name| name != old));

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::canonical;
 use crate::change::Change;
-use crate::contact::Person;
+use crate::contact::{Person, Profile};
 use crate::element::{Reading, Shape, join};
 use crate::event::Kind;
 use crate::json::Value;
@@ -128,6 +128,7 @@ fn handover<'a>(change: &Change<'a>) -> Reading<'a> {
         parent: sender_text("parent_user_id"),
         user: sender_text("user_id"),
         phone: sender_text("phone_number").or_else(|| sender_text("wa_id")),
+        profile: Profile::default(),
     });
     let (r#type, timestamp) = (value.text("type"), value.text("timestamp"));
     let parts = [person.name().map(|name| &**name), r#type.as_deref(), timestamp.as_deref()];

@@ -91,6 +91,23 @@ impl<'a> StatusUpdate<'a> {
         let participant = participant(&members);
         Some(Self { wamid, status: &event.r#type, at_ms: event.occurred_at_ms, participant })
     }
+
+    /// What an event says whose body is not at hand: the participant stands in its identity key. `number` is the
+    /// id of the business number, or else the number itself. `None` if the key is not that of such a status.
+    pub fn of_key(
+        key: &'a str,
+        number: &str,
+        wamid: &'a str,
+        status: &'a str,
+        at_ms: Option<i64>,
+    ) -> Option<Self> {
+        let key = key.strip_prefix("standby:").unwrap_or(key);
+        let participant = [":", number, ":", wamid, ":", status, ":"]
+            .into_iter()
+            .try_fold(key.strip_prefix("st")?, |rest, part| rest.strip_prefix(part))?;
+        let participant = Some(participant).filter(|id| !id.is_empty()).map(Cow::Borrowed);
+        Some(Self { wamid, status, at_ms, participant })
+    }
 }
 
 /// The participant of a group whom a status is about.

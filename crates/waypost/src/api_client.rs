@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
@@ -59,6 +59,16 @@ impl ApiClient {
     /// GETs a document.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         self.call(Method::GET, path, None).await
+    }
+
+    /// GETs a page of text, of which no more than so many bytes may come.
+    pub(crate) async fn get_text(&self, path: &str, bytes_max: usize) -> anyhow::Result<String> {
+        let request = Request::builder().uri(path).header(HOST, "waypost").body(Full::default())?;
+        let (status, body) = self.exchange(request).await?;
+        if !status.is_success() || body.len() > bytes_max {
+            bail!("the server answered {status} with {} bytes", body.len());
+        }
+        String::from_utf8(body.into()).context("the server's answer is no text")
     }
 
     /// POSTs a document and reads the answer.

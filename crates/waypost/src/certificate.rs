@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{
+    ALL_VERSIONS, ClientConfig, DigitallySignedStruct, Error, SignatureScheme, SupportedProtocolVersion,
+};
 use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -36,14 +39,8 @@ async fn look(address: SocketAddr, name: &str) -> Option<Certificate> {
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     let name = ServerName::try_from(bare.to_owned()).ok()?;
     let stream = TcpStream::connect(address).await.ok()?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .ok()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(OnlyLooking(provider)))
-        .with_no_client_auth();
-    let shown = TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()?;
+    let config = looking(&[], ALL_VERSIONS).ok()?;
+    let shown = TlsConnector::from(config).connect(name, stream).await.ok()?;
     let leaf = shown.get_ref().1.peer_certificates()?.first()?.clone();
     let (_, read) = X509Certificate::from_der(&leaf).ok()?;
     let moment = |seconds: i64| time(UnixMillis(seconds.saturating_mul(1_000)));
@@ -55,9 +52,29 @@ async fn look(address: SocketAddr, name: &str) -> Option<Certificate> {
     })
 }
 
-/// Takes any certificate, since the connection carries nothing: deliveries go over connections that are verified.
+/// A configuration for looking only: whatever certificate is shown, the handshake goes on. Nothing may be said over it.
+///
+/// # Errors
+///
+/// When these versions cannot be spoken.
+pub(crate) fn looking(
+    alpn: &[&[u8]],
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<Arc<ClientConfig>, Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions)?
+        .dangerous() // the name of the builder's door; what is behind it believes nobody, and nothing is said
+        .with_custom_certificate_verifier(Arc::new(OnlyLooking(provider)))
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+/// Lets every certificate pass, so that it can be looked at. The peer must still hold its key.
 #[derive(Debug)]
-struct OnlyLooking(Arc<rustls::crypto::CryptoProvider>);
+struct OnlyLooking(Arc<CryptoProvider>);
 
 impl ServerCertVerifier for OnlyLooking {
     fn verify_server_cert(
@@ -67,7 +84,7 @@ impl ServerCertVerifier for OnlyLooking {
         _: &ServerName<'_>,
         _: &[u8],
         _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
+    ) -> Result<ServerCertVerified, Error> {
         Ok(ServerCertVerified::assertion())
     }
 
@@ -76,7 +93,7 @@ impl ServerCertVerifier for OnlyLooking {
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+    ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.0.signature_verification_algorithms;
         rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
     }
@@ -86,7 +103,7 @@ impl ServerCertVerifier for OnlyLooking {
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+    ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.0.signature_verification_algorithms;
         rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
     }

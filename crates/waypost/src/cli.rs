@@ -12,6 +12,7 @@ use crate::commands::ping::PingArguments;
 use crate::commands::quarantine::QuarantineCommand;
 use crate::commands::route::RouteCommand;
 use crate::commands::source::SourceCommand;
+use crate::commands::token::TokenCommand;
 
 /// A self-hosted gateway between WhatsApp's webhooks and whatever handles the conversations.
 #[derive(Parser, Debug)]
@@ -102,6 +103,9 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Who may read the real-time stream of a running gateway
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Send a signed synthetic webhook
     #[command(
         after_help = "Example:\n  waypost trigger text --to http://127.0.0.1:8080/chatwoot.example.com/webhooks/whatsapp/%2B15551234567 --secret env:META_APP_SECRET\n  waypost trigger status.read --count 100 --rate 20 --to URL\n  waypost trigger text --print\n  waypost trigger --list"

@@ -19,6 +19,7 @@ use waypost_edge::{
 use waypost_engine::dispatch::Dispatcher;
 use waypost_engine::intake::Intake;
 use waypost_engine::metrics::Metrics;
+use waypost_engine::stream::Stream;
 use waypost_store::{FREE_BYTES_MIN, Retention, Store, StoreOptions};
 
 use crate::admin::{self, Admin, AdminToken, MetricsPage};
@@ -28,6 +29,7 @@ use crate::meta_gate::MetaGate;
 use crate::public::Public;
 use crate::registry::Registry;
 use crate::reload::{Reload, Watch};
+use crate::streaming::Streaming;
 use crate::{certifying, config, redirect, retention, socket, terminal};
 
 /// A gateway, ready to serve.
@@ -111,9 +113,27 @@ impl Gateway {
         let own = own(&config, &listeners)?;
         let entries =
             Arc::new(Registry::new(&config, own, dispatcher.clone(), store.clone(), clock.clone()).await?);
+        let stream = Stream::new(store.clone(), dispatcher.bodies(), clock.clone(), metrics.clone());
+        let admin_token = Arc::new(AdminToken::of(&config.data_dir)?);
+        let streaming = Streaming::new(
+            stream,
+            store.clone(),
+            clock.clone(),
+            admin_token.clone(),
+            &config.stream,
+            lifecycle.soft(),
+        )
+        .await?;
+        let streaming = Arc::new(streaming);
         let gate = MetaGate::of(&config.server);
-        let public =
-            Arc::new(Public::new(entries.clone(), intake, body_reader(&config), gate, clock.clone()));
+        let public = Arc::new(Public::new(
+            entries.clone(),
+            intake,
+            body_reader(&config),
+            gate,
+            clock.clone(),
+            streaming.clone(),
+        ));
         public.register(&mut registry);
         let (tls, acme) = match &config.tls {
             None => (None, None),
@@ -151,7 +171,8 @@ impl Gateway {
             acme,
             engine: metrics,
             metrics: MetricsPage::new(registry),
-            token: AdminToken::of(&config.data_dir)?,
+            token: admin_token,
+            streaming,
             draining: lifecycle.soft(),
             last_probe: admin::LastProbe::default(),
         });
@@ -214,11 +235,12 @@ impl Gateway {
             let tls = if scheme == Scheme::Https { self.admin.tls.clone() } else { None };
             let (edge, public, stop) = (self.edge.clone(), self.public.clone(), stop.clone());
             if scheme == Scheme::Redirect {
-                let base: Arc<str> = self.addresses.https_base().into();
+                let names = redirect::Names::new(&self.config.server.domains, self.addresses.https_base());
+                let names = Arc::new(names);
                 let challenges = self.admin.acme.as_ref().map(|acme| acme.challenges().clone());
                 let answer = move |request, _caller| {
                     let proof = challenges.as_ref().and_then(|them| redirect::proof(them, &request));
-                    let response = proof.unwrap_or_else(|| redirect::to_https(&base, &request));
+                    let response = proof.unwrap_or_else(|| redirect::to_https(&names, &request));
                     std::future::ready(response)
                 };
                 lifecycle.spawn("redirect to https", async move {
@@ -241,6 +263,8 @@ impl Gateway {
                 }
             });
         }
+        let (stream, soft) = (self.admin.streaming.stream().clone(), lifecycle.soft());
+        lifecycle.spawn("stream", async move { stream.run(soft).await });
         let (end, admin) = (lifecycle.last(), self.admin);
         lifecycle.attend(
             "admin address",
@@ -320,6 +344,7 @@ async fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<Store> {
         queue_bytes_max: limits::WRITER_QUEUE_BYTES_MAX,
         dedupe_window: limits::DEDUPE_WINDOW,
         bytes_max: config.storage.bytes_max,
+        journal_bytes_max: waypost_store::JOURNAL_BYTES_MAX,
         free_bytes_min: config.storage.free_bytes_min.unwrap_or_else(|| free_bytes_min(&config.data_dir)),
     };
     let clock = clock.clone();

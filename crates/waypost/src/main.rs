@@ -23,6 +23,7 @@ mod reload;
 mod rendering;
 mod retention;
 mod socket;
+mod streaming;
 mod synthetic;
 mod terminal;
 

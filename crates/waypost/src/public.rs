@@ -11,6 +11,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry as Counters;
+use tower_service::Service;
 use waypost_domain::Clock;
 use waypost_domain::limits::TARGET_BYTES_MAX;
 use waypost_edge::admission::{admit, target};
@@ -26,6 +27,7 @@ use waypost_whatsapp::{AppSecrets, HandshakeAnswer, SignatureError, VerifyToken}
 use crate::config::{Fallback, Mode};
 use crate::meta_gate::MetaGate;
 use crate::registry::{Quiet, Registry, Source, Upstream};
+use crate::streaming::{self, Door, Served, Streaming};
 
 const SIGNATURE: &str = "x-hub-signature-256";
 
@@ -38,6 +40,8 @@ pub(crate) struct Public {
     answers: Family<AnswerLabels, Counter>,
     unproved: Family<UnprovedLabels, Counter>,
     gate: MetaGate,
+    streaming: Arc<Streaming>,
+    stream_pages: axum::Router,
 }
 
 /// Where a call leads.
@@ -51,7 +55,7 @@ enum Way {
 /// How a call was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AnswerLabels {
-    /// What was done: `store`, `relay`, `handshake`, or `refuse`.
+    /// What was done: `store`, `relay`, `handshake`, `stream`, or `refuse`.
     way: &'static str,
     /// The HTTP status.
     status: u16,
@@ -74,9 +78,11 @@ impl Public {
         bodies: BodyReader,
         gate: MetaGate,
         clock: Clock,
+        streaming: Arc<Streaming>,
     ) -> Self {
         let (answers, unproved) = (Family::default(), Family::default());
-        Self { registry, intake, bodies, clock, answers, unproved, gate }
+        let stream_pages = streaming::pages(Served { streaming: streaming.clone(), door: Door::Public });
+        Self { registry, intake, bodies, clock, answers, unproved, gate, streaming, stream_pages }
     }
 
     /// What is demanded of callers besides a signature.
@@ -119,6 +125,9 @@ impl Public {
         request: Request<Incoming>,
         caller: &ConnectionInfo,
     ) -> Result<(&'static str, Response<Body>), Refusal> {
+        if self.streaming.is_public() && streaming::is_page(request.uri().path()) {
+            return Ok(("stream", self.stream(request).await));
+        }
         let (head, body) = request.into_parts();
         let way = {
             let table = self.registry.table();
@@ -163,6 +172,12 @@ impl Public {
                 Ok(("relay", answered(&upstream, relay(&upstream.endpoint, call).await)))
             }
         }
+    }
+
+    /// Answers a call to the stream, which proves its readers by itself.
+    async fn stream(&self, request: Request<Incoming>) -> Response<Body> {
+        let answer = self.stream_pages.clone().call(request.map(axum::body::Body::new)).await;
+        answer.unwrap_or_else(|never| match never {}).map(Body::streaming)
     }
 
     /// Passes a call on; where the receiver cannot take it, keeps it and answers 200. While the receiver is owed

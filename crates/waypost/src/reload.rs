@@ -125,6 +125,7 @@ impl Watch {
         }
         self.registry.configure(config).await?;
         self.admin.public.gate().configure(&config.server);
+        self.admin.streaming.configure(&config.stream).await;
         Ok(())
     }
 }

@@ -158,9 +158,9 @@ async fn heads_beyond_their_limits_are_answered_431() {
     let face = Face::open(ConnectionLimits { headers_max: 20, ..limits(LONG, LONG) }, None, greet);
     let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(20));
     assert_eq!(ask(&mut face.connect().await, &many).await, 431);
-    let large = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "b".repeat(70 * 1024));
+    let large = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "b".repeat(17 * 1024));
     assert_eq!(ask(&mut face.connect().await, &large).await, 431);
-    let fine = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "b".repeat(60 * 1024));
+    let fine = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "b".repeat(15 * 1024));
     assert_eq!(ask(&mut face.connect().await, &fine).await, 200);
     assert_eq!(ask(&mut face.connect().await, "nonsense\r\n\r\n").await, 400);
 }

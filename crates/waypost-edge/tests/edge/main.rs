@@ -9,4 +9,5 @@ mod face;
 mod hostile;
 mod proxies;
 mod relaying;
+mod streams;
 mod upgrades;

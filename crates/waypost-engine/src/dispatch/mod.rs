@@ -34,6 +34,7 @@ use crate::bodies::Bodies;
 use crate::metrics::Metrics;
 use crate::pressure::Pressure;
 use crate::sender::Sender;
+use crate::stream::Stream;
 
 /// A destination as configured.
 #[derive(Clone)]
@@ -63,6 +64,7 @@ struct Shared {
     clock: Clock,
     bodies: Arc<Bodies>,
     pressure: Pressure,
+    stream: Stream,
     metrics: Metrics,
     /// Places for owed deliveries in memory.
     places: Arc<Common>,
@@ -92,11 +94,13 @@ impl Dispatcher {
         let bodies = Arc::new(Bodies::new(limits::BODY_CACHE_BYTES_MAX));
         let (running, leaving, tasks) = (Mutex::default(), Mutex::default(), TaskTracker::new());
         let pressure = Pressure::default();
+        let stream = Stream::new(store.clone(), bodies.clone(), clock.clone(), metrics.clone());
         Self(Arc::new(Shared {
             store,
             clock,
             bodies,
             pressure,
+            stream,
             metrics,
             places: Common::new(limits::LANE_WINDOWS_MAX, limits::LANE_WINDOW_MIN),
             attempts: Common::new(limits::ATTEMPTS_MAX, limits::ATTEMPTS_MIN),
@@ -185,6 +189,11 @@ impl Dispatcher {
     /// How hard the gateway is written to.
     pub fn pressure(&self) -> Pressure {
         self.0.pressure.clone()
+    }
+
+    /// What shows events to those who follow them. It is at work once somebody runs it.
+    pub fn stream(&self) -> Stream {
+        self.0.stream.clone()
     }
 
     /// Waits until a destination's task dies of a defect; for ever, if all goes well.

@@ -9,6 +9,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 use waypost_domain::{AttemptReport, AttemptTiming, Clock, Failure, Reply, UnixMillis, limits, retry_after};
 use waypost_outbound::{Answer, Call, CallError, Endpoint, header_map};
+use waypost_store::Store;
 
 use super::signing::{Keyring, Signing};
 use super::standard::{StandardSecret, signatures};
@@ -18,7 +19,7 @@ use super::{Attempt, Parcel, Sender};
 const FIELD_BYTES_MAX: usize = 128;
 /// What is told where the field is missing, or is none that a header could hold.
 const FIELD_UNKNOWN: HeaderValue = HeaderValue::from_static("unknown");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// What says something about the bytes of a body that was not cut.
 const OF_THE_BYTES: [HeaderName; 5] = [
     CONTENT_ENCODING,
@@ -51,24 +52,42 @@ pub struct HttpSender {
     pub(super) config: HttpSenderConfig,
     /// Whether it was said that pieces go unsigned.
     told: AtomicBool,
+    /// Where the records of events are, if it sends events in their normalised form.
+    records: Option<Store>,
 }
 
 impl HttpSender {
     /// A sender for one destination.
     pub fn new(config: HttpSenderConfig) -> Self {
-        Self { config, told: AtomicBool::new(false) }
+        Self { config, told: AtomicBool::new(false), records: None }
+    }
+
+    /// A sender for a destination that takes normalised events: each delivery's body is the event's
+    /// [`waypost_whatsapp::normal::NormalEvent`], made from its evidence and its record in `store`. To be given
+    /// deliveries of single events only: a batch that came whole is a failure of ours.
+    pub fn of_events(config: HttpSenderConfig, store: Store) -> Self {
+        Self { records: Some(store), ..Self::new(config) }
+    }
+
+    /// Whether it sends events in their normalised form.
+    pub fn sends_events(&self) -> bool {
+        self.records.is_some()
+    }
+
+    /// Where a delivery goes. `None` where what was kept is no path.
+    pub(super) fn target_of(&self, parcel: &Parcel) -> Option<PathAndQuery> {
+        match &self.config.target {
+            Some(target) => Some(target.clone()),
+            None => PathAndQuery::try_from(parcel.content.target.as_str()).ok(),
+        }
     }
 
     async fn send(&self, parcel: Parcel) -> AttemptReport {
-        let target = match &self.config.target {
-            Some(target) => target.clone(),
-            None => match PathAndQuery::try_from(parcel.content.target.as_str()) {
-                Ok(target) => target,
-                Err(_) => {
-                    let why = "the kept path is not one";
-                    return failed(Failure::Ours, AttemptTiming::default(), None, why);
-                }
-            },
+        if let Some(records) = &self.records {
+            return self.send_event(parcel, records).await;
+        }
+        let Some(target) = self.target_of(&parcel) else {
+            return failed(Failure::Ours, AttemptTiming::default(), None, "the kept path is not one");
         };
         let headers = self.headers(&parcel);
         self.post(target, headers, parcel.content.body.clone()).await
@@ -140,7 +159,7 @@ impl Sender for HttpSender {
     }
 
     fn names_events(&self) -> bool {
-        self.config.target.is_some()
+        self.config.target.is_some() && self.records.is_none()
     }
 }
 
@@ -154,7 +173,7 @@ fn drop_forged(headers: &mut HeaderMap, is_destination: bool) {
 }
 
 /// Tells the receiver which delivery this is, so that it can recognise a repeat.
-fn mark(headers: &mut HeaderMap, parcel: &Parcel) {
+pub(super) fn mark(headers: &mut HeaderMap, parcel: &Parcel) {
     let marks = [
         (HeaderName::from_static("waypost-event-id"), parcel.event.to_string()),
         (HeaderName::from_static("waypost-delivery-id"), parcel.delivery.to_string()),
@@ -193,7 +212,7 @@ fn of_error(error: CallError) -> AttemptReport {
     failed(error.failure, error.timing, error.address, &error.detail)
 }
 
-fn failed(
+pub(super) fn failed(
     failure: Failure,
     timing: AttemptTiming,
     address: Option<std::net::SocketAddr>,

@@ -3,6 +3,7 @@
 //! A sender tries a delivery once and reports what came of it. It does not judge, retry, wait or
 //! remember: that is the dispatcher's.
 
+mod event;
 mod http;
 mod ping;
 mod signing;

@@ -16,7 +16,8 @@ use super::http::HttpSender;
 /// no status, and answer 200; an envelope without any change makes the latter fail.
 pub const PING_BODY: &[u8] = br#"{"object":"whatsapp_business_account","entry":[{"id":"0","changes":[{"value":{"messaging_product":"whatsapp","metadata":{"display_phone_number":"0","phone_number_id":"0"},"events":[]},"field":"tracking_events"}]}]}"#;
 
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("Waypost/", env!("CARGO_PKG_VERSION")));
+pub(super) const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("Waypost/", env!("CARGO_PKG_VERSION")));
 
 /// How a ping is made up, where the destination leaves it open.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +32,9 @@ impl HttpSender {
     /// Sends one ping and reports how it ended. Nothing is kept and nothing is charged. It is signed as the destination's
     /// deliveries of single events are.
     pub async fn ping(&self, ping: Ping) -> AttemptReport {
+        if self.sends_events() {
+            return self.ping_event(ping).await;
+        }
         let config = &self.config;
         let own = config.target.clone().or(ping.target);
         let target = own.unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -50,7 +54,7 @@ impl HttpSender {
     }
 }
 
-fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+pub(super) fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::try_from(value) {
         headers.insert(HeaderName::from_static(name), value);
     }

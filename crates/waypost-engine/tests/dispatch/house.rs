@@ -46,6 +46,7 @@ impl House {
             queue_bytes_max: 1 << 24,
             dedupe_window: Duration::from_secs(86_400),
             bytes_max: None,
+            journal_bytes_max: waypost_store::JOURNAL_BYTES_MAX,
             free_bytes_min: 0,
         };
         let store = Store::open(options, clock.clone()).unwrap();

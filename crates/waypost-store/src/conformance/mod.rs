@@ -11,7 +11,9 @@ pub mod accepting;
 pub mod acting;
 pub mod contacts;
 pub mod finding;
+pub mod following;
 pub mod living;
+pub mod people;
 pub mod quarantine;
 pub mod repeats;
 pub mod retention;
@@ -130,6 +132,18 @@ macro_rules! conformance_suite {
             dead_letters_are_found_among_many
             unknown_things_are_absent
         }
+        $crate::conformance_suite! { @room $open, following:
+            events_follow_in_the_order_of_acceptance
+            an_event_knows_its_place_in_its_request
+            whoever_follows_while_others_write_sees_each_event_once
+            what_is_quarantined_follows_once
+            the_ends_tell_what_is_kept_and_what_is_gone
+            all_that_is_told_of_a_message_is_found_in_order
+            of_a_message_with_too_many_events_the_latest_are_told
+            messages_are_listed_by_their_latest_event_each_once
+            every_message_filter_admits_what_it_names
+            few_messages_are_reached_among_many
+        }
         $crate::conformance_suite! { @room $open, retention:
             nothing_owed_is_ever_pruned
             a_delivered_body_goes_after_its_time_and_its_record_later
@@ -187,6 +201,18 @@ macro_rules! conformance_suite {
             nothing_is_learnt_from_a_request_that_failed
             a_delivery_waits_for_all_that_it_covers
             people_are_forgotten_with_the_last_record_of_them
+        }
+        $crate::conformance_suite! { @room $open, people:
+            the_first_that_is_heard_of_a_person_says_so_and_no_other
+            a_new_name_or_identity_is_a_change_and_silence_is_none
+            a_repeat_and_a_request_that_failed_tell_nothing_of_people
+            two_who_turn_out_to_be_one_are_one_with_both_names
+            people_are_read_back_with_all_that_is_known_of_them
+            a_number_that_changed_hands_leads_to_whom_it_is_with_now
+            every_contact_filter_admits_whom_it_names
+            few_people_are_reached_among_many
+            a_name_of_any_kind_is_kept_and_one_without_end_is_cut
+            names_go_with_the_last_record_of_the_person
         }
         $crate::conformance_suite! { @room $open, quarantine:
             what_is_quarantined_is_kept_counted_and_owed_to_nobody

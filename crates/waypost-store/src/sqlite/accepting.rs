@@ -7,7 +7,7 @@ use waypost_domain::{DeliveryId, DeliveryState, EventId, Lane, Lanes, RequestId}
 
 use super::identity::Identity;
 use super::ledger::{Ledger, Refusal};
-use super::numbers::Sequence;
+use super::numbers::{Sequence, number_of_fact};
 use crate::{
     Accept, Accepted, Covers, DELIVERIES_PER_REQUEST_MAX, NewDelivery, OwedDelivery, RELEASED_PER_EVENT_MAX,
     Turn,
@@ -35,8 +35,8 @@ impl<'c> Accepting<'c> {
             add_event: conn.prepare(
                 "INSERT INTO event (id, request, received_at, source, repeats, once, kind, class, field, type,
                                     phone_number_id, display_phone_number, waba_id, occurred_at, conversation,
-                                    quarantined, wamid, key)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+                                    quarantined, wamid, key, person)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
             )?,
             add_delivery: conn.prepare(
                 "INSERT INTO delivery (id, request, event, destination, state, priority, attempts, overtaken, accepted_at, due_at, turn, lanes)
@@ -95,6 +95,7 @@ impl Ledger<'_> {
                 held,
                 event.wamid.as_deref(),
                 &*event.key,
+                number_of_fact(belongs.person),
             ])?;
             events.push((id, repeats));
             lanes.push(belongs.lanes);

@@ -46,7 +46,7 @@ impl SqliteStore {
             }
             let (beyond, filter_read, plan) = (outcome.next, Arc::clone(&filter), on.plan);
             let meant =
-                self.read(move |reading| reading.meant(what, &filter_read, beyond, wanted, plan)).await?;
+                self.read_latest(move |reading| reading.meant(what, &filter_read, beyond, wanted, plan)).await?;
             outcome.next = meant.next;
             if on.plan {
                 outcome.without_body += meant.without_body;

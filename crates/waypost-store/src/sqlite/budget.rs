@@ -4,6 +4,8 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::journal::Journal;
+
 /// What the operator allows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
@@ -12,9 +14,14 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn is_exceeded(self, conn: &Connection, path: &Path) -> rusqlite::Result<bool> {
+    pub(super) fn is_exceeded(
+        self,
+        conn: &Connection,
+        path: &Path,
+        journal: &Journal,
+    ) -> rusqlite::Result<bool> {
         let too_large = match self.bytes_max {
-            Some(bytes_max) => used_bytes(conn)? > bytes_max,
+            Some(bytes_max) => used_bytes(conn)?.saturating_add(journal.held_bytes()) > bytes_max,
             None => false,
         };
         Ok(too_large || self.free_bytes_min > free_bytes(path))

@@ -17,6 +17,7 @@ use super::budget::Budget;
 use super::connection;
 use super::fault::store_error;
 use super::gauges::Gauges;
+use super::journal::Journal;
 use crate::StoreError;
 
 /// The file's page size. With each commit a page of every tree is written anew, however little was added to it: with
@@ -53,6 +54,7 @@ pub(super) struct Checkpointer {
     pub(super) gauges: Arc<Gauges>,
     pub(super) shut: Arc<AtomicBool>,
     pub(super) budget: Budget,
+    pub(super) journal: Arc<Journal>,
 }
 
 impl Checkpointer {
@@ -96,7 +98,7 @@ impl Checkpointer {
     /// Sees whether the store takes up more than it may. Where it cannot be seen, it is as before.
     fn look_at_budget(&self, conn: &mut Option<Connection>) {
         let Ok(conn) = self.connection(conn) else { return };
-        let Ok(exceeded) = self.budget.is_exceeded(conn, &self.path) else { return };
+        let Ok(exceeded) = self.budget.is_exceeded(conn, &self.path, &self.journal) else { return };
         if exceeded != self.gauges.is_over_budget() {
             self.gauges.over_budget_is(exceeded);
             if exceeded {

@@ -31,8 +31,8 @@ pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     }
     conn.pragma_update(None, "journal_mode", "WAL")?;
-    // NORMAL would forget what was acknowledged when the power fails.
-    conn.pragma_update(None, "synchronous", "FULL")?;
+    // The writer says with each transaction whether it is synced at once; until then, it is.
+    sync_each_commit(&conn, true)?;
     conn.pragma_update(None, "foreign_keys", true)?;
     // What is deleted is overwritten with zeros, in pages that stay and in pages that fall free.
     conn.pragma_update(None, "secure_delete", true)?;
@@ -40,6 +40,12 @@ pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
     conn.pragma_update(None, "journal_size_limit", LOG_KEPT_BYTES)?;
     conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     Ok(conn)
+}
+
+/// Whether each commit is synced before it returns. Where not, the log is synced by another thread, and until then
+/// the journal keeps what the commits hold.
+pub(super) fn sync_each_commit(conn: &Connection, sync: bool) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "synchronous", if sync { "FULL" } else { "NORMAL" })
 }
 
 /// A connection that folds the log into the file.

@@ -18,7 +18,8 @@ use rusqlite::{Connection, OptionalExtension, Statement, params};
 use waypost_domain::{EventId, Lane, UnixMillis};
 
 use super::names::Numbers;
-use crate::{NewContact, NewEvent};
+use super::people::People;
+use crate::{NewContact, NewEvent, PersonFact};
 
 /// Contacts that the writer remembers. Beyond it, it forgets them all and learns anew.
 const CONTACTS_REMEMBERED_MAX: usize = 16_384;
@@ -28,12 +29,12 @@ const CONTACT_REMEMBERED_BYTES_MAX: usize = 256;
 const FORMER_MAX: usize = 8;
 
 /// Stands between our number and the source in the name under which a source's contacts are kept.
-const OF: char = '\u{1f}';
+pub(super) const OF: char = '\u{1f}';
 /// The character after it.
 const AFTER_OF: char = ' ';
 
 /// Conversations that are looked for under each that they were merged into.
-const MERGED_READ_MAX: i64 = 256;
+pub(super) const MERGED_READ_MAX: i64 = 256;
 
 /// A day's worth of identifiers: how far a conversation's `seen` may be behind.
 pub(super) fn day() -> i64 {
@@ -55,6 +56,8 @@ pub(super) struct Belongs {
     pub(super) conversation: Option<i64>,
     /// The lanes its deliveries wait for: the conversation's, and those of what is merged into it just now.
     pub(super) lanes: Vec<Lane>,
+    /// What it told of the person.
+    pub(super) person: PersonFact,
 }
 
 /// The writer's statements, and what it remembers.
@@ -66,6 +69,7 @@ pub(super) struct Contacts<'c> {
     merge: Statement<'c>,
     see: Statement<'c>,
     day: i64,
+    people: People<'c>,
     /// By all that a payload says of the contact.
     known: HashMap<Box<str>, Conversation>,
     asked: String,
@@ -131,6 +135,7 @@ impl<'c> Contacts<'c> {
             merge: conn.prepare("UPDATE conversation SET merged = ?2 WHERE id = ?1 OR merged = ?1")?,
             see: conn.prepare("UPDATE conversation SET seen = ?2 WHERE id = ?1")?,
             day: day(),
+            people: People::new(conn)?,
             known: HashMap::new(),
             asked: String::new(),
         })
@@ -139,6 +144,7 @@ impl<'c> Contacts<'c> {
     /// To be called after a rollback, and when conversations were pruned.
     pub(super) fn forget(&mut self) {
         self.known.clear();
+        self.people.forget();
     }
 
     /// Finds the event's conversation, or begins one. A repeat tells nothing new: what it says may be outdated.
@@ -152,29 +158,32 @@ impl<'c> Contacts<'c> {
     ) -> rusqlite::Result<Belongs> {
         let rememberable = self.ask(source, event);
         if rememberable
-            && let Some(known) = self.known.get(self.asked.as_str())
+            && let Some(known) = self.known.get(self.asked.as_str()).copied()
             && id.0 - known.seen < self.day
         {
-            return Ok(Belongs { conversation: Some(known.id), lanes: vec![known.lane] });
+            let person = self.told(known.id, source, event, repeats, false, names)?;
+            return Ok(Belongs { conversation: Some(known.id), lanes: vec![known.lane], person });
         }
         let Some(mut person) = self.person(source, event, names)? else { return Ok(Belongs::default()) };
         let found = person.conversations();
-        let (conversation, merged) = match (found.first(), repeats) {
-            (Some(first), true) => (*first, Vec::new()),
+        let (conversation, merged, changed) = match (found.first(), repeats) {
+            (Some(first), true) => (*first, Vec::new(), false),
             (Some(first), false) => {
                 let oldest =
                     found.iter().fold(*first, |oldest, one| if one.id < oldest.id { *one } else { oldest });
                 let merged: Vec<_> = found.into_iter().filter(|one| one.id != oldest.id).collect();
                 for later in &merged {
                     self.merge.execute([later.id, oldest.id])?;
+                    self.people.merge(later.id, oldest.id)?;
                 }
-                self.learn(&mut person, oldest, !merged.is_empty())?;
-                (oldest, merged)
+                let learnt = self.learn(&mut person, oldest, !merged.is_empty())?;
+                let changed = learnt || !merged.is_empty();
+                (oldest, merged, changed)
             }
             (None, _) => {
                 let new = self.begin(&mut person, event.conversation.as_deref(), id)?;
-                self.learn(&mut person, new, false)?;
-                (new, Vec::new())
+                let learnt = self.learn(&mut person, new, false)?;
+                (new, Vec::new(), learnt)
             }
         };
         let mut conversation = conversation;
@@ -185,8 +194,27 @@ impl<'c> Contacts<'c> {
         if rememberable && !repeats {
             self.remember(conversation);
         }
+        let person = self.told(conversation.id, source, event, repeats, changed, names)?;
         let lanes = std::iter::once(conversation).chain(merged).map(|one| one.lane).collect();
-        Ok(Belongs { conversation: Some(conversation.id), lanes })
+        Ok(Belongs { conversation: Some(conversation.id), lanes, person })
+    }
+
+    /// What the event tells of the person that is new.
+    fn told(
+        &mut self,
+        conversation: i64,
+        source: &str,
+        event: &NewEvent,
+        repeats: bool,
+        changed: bool,
+        names: &mut Numbers<'_>,
+    ) -> rusqlite::Result<PersonFact> {
+        match &event.contact {
+            Some(contact) if contact.is_known_somehow() && !repeats => {
+                self.people.heard_of(conversation, source, contact, changed, names)
+            }
+            _ => Ok(PersonFact::Nothing),
+        }
     }
 
     /// Writes down what the event says of the person, as one text. False if that should not be remembered.
@@ -321,27 +349,31 @@ impl<'c> Contacts<'c> {
         Ok(new)
     }
 
-    /// Makes every identity of the person lead to the conversation.
+    /// Makes every identity of the person lead to the conversation. True if one did not before, or does no more.
     fn learn(
         &mut self,
         person: &mut Person<'_>,
         conversation: Conversation,
         merged: bool,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<bool> {
         let number = person.number;
         let has_user_id = person.current.iter().chain(&person.former).any(|identity| !identity.phone);
         let mut changed_hands = merged;
+        let mut learnt = false;
         for identity in &person.current {
             let (known, names, was_bound) = identity.state();
             let stays = identity.leads_to().is_some_and(|former| former.id == conversation.id);
             let bound = identity.phone && (has_user_id || (was_bound && stays));
             changed_hands |= identity.leads_to().is_some() && !stays;
+            learnt |= !stays;
             if known != Some(conversation.id) || bound != was_bound {
                 self.put.execute(params![number, identity.text, conversation.id, names, bound])?;
             }
         }
         for identity in &person.former {
             let (known, names, was_bound) = identity.state();
+            let stays = identity.leads_to().is_some_and(|former| former.id == conversation.id);
+            learnt |= if identity.phone { stays } else { !stays };
             if !identity.phone {
                 if known != Some(conversation.id) {
                     self.put.execute(params![number, identity.text, conversation.id, names, false])?;
@@ -355,9 +387,9 @@ impl<'c> Contacts<'c> {
             }
         }
         if changed_hands {
-            self.forget();
+            self.known.clear();
         }
-        Ok(())
+        Ok(learnt)
     }
 }
 

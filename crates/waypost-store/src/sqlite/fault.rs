@@ -30,12 +30,22 @@ pub(super) fn store_error(error: &rusqlite::Error, path: &Path) -> StoreError {
     }
 }
 
+/// The store's error for what the operating system said of a file of our own.
+pub(super) fn io_error(error: &std::io::Error) -> StoreError {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full,
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => StoreError::ReadOnly,
+        _ => StoreError::Disk(error.to_string()),
+    }
+}
+
 /// Whether the fault lies with the disk, so that every operation would meet it, and not with one operation.
 pub(super) fn is_the_disks(error: &StoreError) -> bool {
     matches!(error, StoreError::Full | StoreError::ReadOnly | StoreError::Disk(_))
 }
 
-fn nearly_full(path: &Path) -> bool {
+pub(super) fn nearly_full(path: &Path) -> bool {
     rustix::fs::statvfs(path)
         .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < NEARLY_FULL_BYTES)
 }

@@ -6,6 +6,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use super::checkpoint::{FOLD_PAGES, LOG_PAGES_MAX};
+use super::journal::Journal;
 use crate::WriterStats;
 
 #[derive(Default)]
@@ -15,6 +16,12 @@ pub(super) struct Gauges {
     failures: AtomicU64,
     commit_time_ns: AtomicU64,
     unhealthy: AtomicBool,
+    /// Whether the journal's last write failed.
+    journal_failing: AtomicBool,
+    set_aside: AtomicU64,
+    /// Whether something was committed that the log's sync has not come to.
+    unsynced: AtomicBool,
+    syncer: OnceLock<Thread>,
     over_budget: AtomicBool,
     /// Pages in the log since it last started over.
     log_pages: AtomicU32,
@@ -39,14 +46,50 @@ impl Gauges {
         self.unhealthy.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn stats(&self, queue: usize) -> WriterStats {
+    /// The journal tells whether it could be written. True if that is news.
+    pub(super) fn journal_is(&self, well: bool) -> bool {
+        if !well {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        self.journal_failing.load(Ordering::Relaxed) == well
+            && self.journal_failing.swap(!well, Ordering::Relaxed) == well
+    }
+
+    /// A record was put aside.
+    pub(super) fn set_aside(&self) {
+        self.set_aside.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Something was committed and not synced.
+    pub(super) fn is_unsynced(&self) {
+        if !self.unsynced.swap(true, Ordering::AcqRel)
+            && let Some(thread) = self.syncer.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    /// The thread that syncs the log says where to wake it.
+    pub(super) fn syncer_is(&self, thread: Thread) {
+        let _ = self.syncer.set(thread);
+    }
+
+    /// Whether something was committed and not synced since this was last asked.
+    pub(super) fn take_unsynced(&self) -> bool {
+        self.unsynced.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn stats(&self, queue: usize, journal: &Journal) -> WriterStats {
         WriterStats {
             queue,
+            journal_behind: journal.behind(),
+            journal_bytes: journal.file_bytes(),
+            set_aside: self.set_aside.load(Ordering::Relaxed),
             commits: self.commits.load(Ordering::Relaxed),
             operations: self.operations.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
             commit_time: Duration::from_nanos(self.commit_time_ns.load(Ordering::Relaxed)),
-            healthy: !self.unhealthy.load(Ordering::Relaxed),
+            healthy: !self.unhealthy.load(Ordering::Relaxed) && !self.journal_failing.load(Ordering::Relaxed),
             over_budget: self.is_over_budget(),
         }
     }

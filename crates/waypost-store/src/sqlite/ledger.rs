@@ -55,6 +55,8 @@ pub(super) struct Ledger<'c> {
     put_entry: Statement<'c>,
     delete_entry: Statement<'c>,
     probe: Statement<'c>,
+    applied: Statement<'c>,
+    set_aside: Statement<'c>,
 }
 
 impl<'c> Ledger<'c> {
@@ -98,6 +100,9 @@ impl<'c> Ledger<'c> {
             )?,
             delete_entry: conn.prepare("DELETE FROM entry WHERE kind = ?1 AND name = ?2")?,
             probe: conn.prepare("UPDATE ledger SET probes = probes + 1")?,
+            applied: conn.prepare("UPDATE journal SET applied = ?1")?,
+            set_aside: conn
+                .prepare("INSERT INTO set_aside (sequence, at, reason, record) VALUES (?1, ?2, ?3, ?4)")?,
         })
     }
 
@@ -105,7 +110,7 @@ impl<'c> Ledger<'c> {
         self.begin.execute([]).map(drop)
     }
 
-    /// Commits and syncs.
+    /// Commits.
     pub(super) fn commit(&mut self) -> rusqlite::Result<()> {
         self.tally.write()?;
         self.skew.write()?;
@@ -133,15 +138,23 @@ impl<'c> Ledger<'c> {
         self.skew.undone();
     }
 
+    /// Writes down up to which of the journal's records the ledger goes.
+    pub(super) fn applied(&mut self, sequence: u64) -> rusqlite::Result<()> {
+        self.applied.execute([sequence.cast_signed()]).map(drop)
+    }
+
+    /// Keeps a record of the journal that cannot be applied, as it is.
+    pub(super) fn set_aside(&mut self, sequence: u64, reason: &str, record: &[u8]) -> rusqlite::Result<()> {
+        let at = self.clock.wall().0;
+        self.set_aside.execute(params![sequence.cast_signed(), at, reason, record]).map(drop)
+    }
+
     pub(super) fn perform(
         &mut self,
         operation: &Operation,
         sequence: &mut Sequence,
     ) -> Result<Outcome, Refusal> {
         match operation {
-            Operation::Accept(accept, identities) => {
-                self.accept(accept, identities, sequence).map(Outcome::Accepted)
-            }
             Operation::Settle(settlement) => {
                 self.settle(settlement)?;
                 Ok(Outcome::Done)
@@ -329,6 +342,13 @@ impl<'c> Skew<'c> {
         // Whether the greater value reached the disk is not known: it is written again when next seen.
         self.written_ms = i64::MIN;
     }
+}
+
+/// The number that marks this database's records in the journal, and the last of them that is applied.
+pub(super) fn journal(conn: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let read =
+        |row: &Row<'_>| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned()));
+    conn.query_row("SELECT stamp, applied FROM journal", [], read)
 }
 
 /// The greatest identifier in use.

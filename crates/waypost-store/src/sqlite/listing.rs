@@ -5,7 +5,7 @@
 //! Every window is a read of its own, so that no search holds the log back.
 
 use rusqlite::types::Value;
-use rusqlite::{Statement, params_from_iter};
+use rusqlite::{Connection, Statement, params_from_iter};
 use waypost_domain::{DeliveryState, EventId, UnixMillis};
 
 use super::contacts;
@@ -32,7 +32,7 @@ pub(super) struct Window {
 }
 
 /// Where to look, the newest first.
-enum Search {
+pub(super) enum Search {
     /// At these events.
     Events(std::vec::IntoIter<i64>),
     /// Within these.
@@ -113,7 +113,11 @@ impl Reading<'_> {
     }
 
     /// Where to look, and below what to go on if the index had more to say.
-    fn search(&mut self, filter: &EventFilter, range: Window) -> Result<(Search, Option<i64>), StoreError> {
+    pub(super) fn search(
+        &mut self,
+        filter: &EventFilter,
+        range: Window,
+    ) -> Result<(Search, Option<i64>), StoreError> {
         match (&filter.wamid, filter.state) {
             (Some(wamid), _) => self.by_wamid(wamid, range),
             (None, Some(DeliveryState::Dead)) => self.by_dead(range),
@@ -139,15 +143,8 @@ impl Reading<'_> {
         events.retain(|event| *event > range.above && *event < range.below);
         let parameters = [subject, range.above, range.below, ENTRIES_MAX as i64];
         let mut cut = None;
-        for (column, kind) in [("event", "key < 0 AND event > ?2"), ("key", "key > max(?2, 0)")] {
-            let found = self.column(
-                &format!(
-                    "SELECT {column} FROM identity WHERE subject = ?1 AND {kind} AND {column} < ?3
-                     ORDER BY {column} {} LIMIT ?4",
-                    order.sql()
-                ),
-                parameters,
-            )?;
+        let found = self.by_message.find(order, parameters);
+        for found in self.fault(found)? {
             cut = order.nearer(cut, full_at(&found, ENTRIES_MAX));
             events.extend(found);
         }
@@ -157,7 +154,7 @@ impl Reading<'_> {
 
     /// The events that dead deliveries carry: one each, or all of a request.
     fn by_dead(&mut self, range: Window) -> Result<(Search, Option<i64>), StoreError> {
-        let read = |conn: &rusqlite::Connection| {
+        let read = |conn: &Connection| {
             let mut rows = conn.prepare(
                 "SELECT d.request, d.event, r.events FROM delivery d INDEXED BY delivery_dead
                  JOIN request r ON r.id = d.request
@@ -233,7 +230,11 @@ impl Reading<'_> {
         Ok(!found.is_empty())
     }
 
-    fn next_window(&mut self, search: &mut Search, range: Window) -> Result<Option<Window>, StoreError> {
+    pub(super) fn next_window(
+        &mut self,
+        search: &mut Search,
+        range: Window,
+    ) -> Result<Option<Window>, StoreError> {
         let window = match search {
             Search::Events(ids) => ids.next().map(|id| Window { above: id - 1, below: id + 1 }),
             Search::Windows(windows) => windows.next(),
@@ -272,7 +273,7 @@ impl Reading<'_> {
     }
 
     /// The filter as SQL; `None` if it names something that no row has.
-    fn conditions(&mut self, filter: &EventFilter) -> Result<Option<Conditions>, StoreError> {
+    pub(super) fn conditions(&mut self, filter: &EventFilter) -> Result<Option<Conditions>, StoreError> {
         let mut conditions = Conditions::default();
         for (column, name) in [("e.source", &filter.source), ("e.kind", &filter.kind)] {
             if let Some(name) = name {
@@ -335,6 +336,40 @@ impl Reading<'_> {
             );
         }
         Ok(Some(conditions))
+    }
+}
+
+/// A reader's statements that find events by message id.
+pub(super) struct ByMessage<'c> {
+    newest_first: [Statement<'c>; 2],
+    oldest_first: [Statement<'c>; 2],
+}
+
+impl<'c> ByMessage<'c> {
+    pub(super) fn new(conn: &'c Connection) -> rusqlite::Result<Self> {
+        // Those that others would repeat, and those that are to be found alone.
+        let find = |order: Order| -> rusqlite::Result<[Statement<'c>; 2]> {
+            let find = |column: &str, kind: &str| {
+                conn.prepare(&format!(
+                    "SELECT {column} FROM identity WHERE subject = ?1 AND {kind} AND {column} < ?3
+                     ORDER BY {column} {} LIMIT ?4",
+                    order.sql()
+                ))
+            };
+            Ok([find("event", "key < 0 AND event > ?2")?, find("key", "key > max(?2, 0)")?])
+        };
+        Ok(Self { newest_first: find(Order::NewestFirst)?, oldest_first: find(Order::OldestFirst)? })
+    }
+
+    fn find(&mut self, order: Order, parameters: [i64; 4]) -> rusqlite::Result<[Vec<i64>; 2]> {
+        let [one, other] = match order {
+            Order::NewestFirst => &mut self.newest_first,
+            Order::OldestFirst => &mut self.oldest_first,
+        };
+        let find = |statement: &mut Statement<'_>| -> rusqlite::Result<Vec<i64>> {
+            statement.query_map(parameters, |row| row.get(0))?.collect()
+        };
+        Ok([find(one)?, find(other)?])
     }
 }
 

@@ -18,7 +18,11 @@ use crate::OpenError;
 const APPLICATION_ID: i64 = 0x5750_5354;
 
 /// Every migration, in order; the first has the number 1.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_ledger.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_ledger.sql"),
+    include_str!("migrations/0002_people.sql"),
+    include_str!("migrations/0003_journal.sql"),
+];
 
 /// Refuses a file that is not a waypost's, or not one that this waypost can use, before anything is written
 /// to it.

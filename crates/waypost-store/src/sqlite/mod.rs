@@ -1,14 +1,17 @@
 //! The store as one SQLite file.
 //!
 //! ```text
-//!   accept, settle, … ──► queue ──► writer thread ──► log (WAL), synced ──► answers
-//!                                        ▲  restart       │
-//!                                        └── checkpointer ┴──► file
-//!   owed, events, … ────► reader threads ◄── log and file
+//!   keep ───────────► line ──► journal thread ──► journal, synced ──► answers
+//!                                                    │
+//!   settle, acts, … ► queue ──► writer thread ◄──────┘
+//!                               ▲  restart  └──► log (WAL) ──► answers
+//!                               └── checkpointer ──┴──► file
+//!   owed, events, … ──────────► reader threads ◄── log and file
 //! ```
 //!
-//! One thread writes, in groups; one folds the log into the file; a few read. Callers never touch the
-//! disk: they put a request for work in a bounded line and await the answer.
+//! One thread makes accepts durable; one writes the database, in groups: what the journal has and what operations ask
+//! for; one syncs its log a moment later, one folds the log into the file; a few read. Callers never touch the disk:
+//! they put a request for work in a bounded line and await the answer.
 
 mod accepting;
 mod acts;
@@ -19,8 +22,11 @@ mod contacts;
 mod deliveries;
 mod directory;
 mod fault;
+mod following;
 mod gauges;
+mod hook;
 mod identity;
+mod journal;
 mod ledger;
 mod leftovers;
 mod listing;
@@ -28,17 +34,19 @@ mod migrate;
 mod names;
 mod numbers;
 mod passes;
+mod people;
 mod prune;
 mod quarantine;
 mod queue;
 mod readers;
 mod reading;
 mod recent;
+mod syncing;
 mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -50,24 +58,30 @@ use waypost_domain::{Clock, DeliveryId, EventId, RequestId, UnixMillis};
 use self::budget::Budget;
 use self::checkpoint::{Checkpointer, DatabaseFile};
 use self::gauges::Gauges;
+use self::hook::Hook;
 use self::identity::Identity;
+use self::journal::{Appender, Journal, Told};
 use self::numbers::Sequence;
 use self::passes::{JustSettled, Passes};
 use self::queue::{MARKS_MAX, Operation, Outcome, Queue, Waiting};
 use self::readers::Readers;
 use self::reading::Reading;
 use self::recent::RecentKeys;
-use self::writer::Writer;
+use self::syncing::{Log, Syncer};
+use self::writer::{Applying, Writer};
 use crate::{
     Accept, Accepted, ActKind, ActPage, ActRecord, AttemptRecord, Covers, DeliveryDetail, DeliveryFilter,
     DeliveryList, DeliveryPage, DuePage, EntryKind, EntryRecord, EventFilter, EventList, EventRecord,
     OpenError, OwedDelivery, OwedPage, Page, Pause, PausedDestination, Prune, Pruned, RequestBody,
-    RequestRecord, Settlement, StoreError, StoreOptions, StoreStats, WriterStats,
+    RequestRecord, Settlement, StoreError, StoreOptions, StoreStats, WhenApplied, WriterStats,
 };
 
 /// The oldest SQLite that is believed, as sqlite3_libversion_number says it: before 3.51.3 a checkpoint
 /// that raced a write could lose it (sqlite.org/wal.html, "the WAL-reset bug").
 const ENGINE_OLDEST: i32 = 3_051_003;
+
+/// How long opening waits for what the journal has to be applied. If there is more, serving begins meanwhile.
+const REPLAY_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A store in one SQLite file.
 #[derive(Clone)]
@@ -77,11 +91,14 @@ pub struct SqliteStore(Arc<House>);
 struct House {
     path: PathBuf,
     queue: Arc<Queue>,
+    journal: Arc<Journal>,
+    hook: Arc<Hook>,
     gauges: Arc<Gauges>,
     readers: Readers,
     /// Places in the line for what is not an accept.
     places: Arc<Semaphore>,
-    checkpointer_shut: Arc<AtomicBool>,
+    /// Ends the threads that sync and fold the log.
+    background_shut: Arc<AtomicBool>,
     just_settled: Arc<JustSettled>,
     recent: Arc<RecentKeys>,
     /// Held while pruning: one call at a time.
@@ -91,7 +108,9 @@ struct House {
 }
 
 struct Threads {
+    appender: JoinHandle<()>,
     writer: JoinHandle<()>,
+    syncer: JoinHandle<()>,
     checkpointer: JoinHandle<()>,
     // Closed in this order, after every connection.
     _file: Arc<DatabaseFile>,
@@ -111,14 +130,28 @@ impl SqliteStore {
         migrate::migrate(&mut conn, &path, migrate::MIGRATIONS, clock.wall())?;
         let last = ledger::greatest_identifier(&conn).map_err(failed)?;
 
-        let queue = Arc::new(Queue::new(options.queue_max, options.queue_bytes_max));
+        let (stamp, applied) = ledger::journal(&conn).map_err(failed)?;
+        // What was applied before a crash may not be on the disk: until it is, the journal keeps it.
+        Log::of(&path).sync().map_err(|error| directory::failed(&path, &error))?;
+        let setup = journal::Setup {
+            path: &path,
+            stamp,
+            applied,
+            bytes_max: options.journal_bytes_max,
+            queue_max: options.queue_max,
+            queue_bytes_max: options.queue_bytes_max,
+        };
+        let journal = Journal::open(&setup).map_err(|error| directory::failed(&path, &error))?;
+        let journal = Arc::new(journal);
+        let queue = Arc::new(Queue::new(journal.synced()));
+        let hook = Arc::new(Hook::default());
         let gauges = Arc::new(Gauges::default());
         let just_settled = Arc::new(JustSettled::default());
         let recent = Arc::new(RecentKeys::default());
         recent.read_back(&conn).map_err(failed)?;
         let budget = Budget { bytes_max: options.bytes_max, free_bytes_min: options.free_bytes_min };
-        gauges.over_budget_is(budget.is_exceeded(&conn, &path).map_err(failed)?);
-        let checkpointer_shut = Arc::new(AtomicBool::new(false));
+        gauges.over_budget_is(budget.is_exceeded(&conn, &path, &journal).map_err(failed)?);
+        let background_shut = Arc::new(AtomicBool::new(false));
         let file = Arc::new(DatabaseFile::open(&path).map_err(|error| directory::failed(&path, &error))?);
         let spawn_failed = |error: std::io::Error| directory::failed(&path, &error);
         let readers = Readers::start(&path, options.readers, &recent).map_err(spawn_failed)?;
@@ -126,38 +159,80 @@ impl SqliteStore {
             path: path.clone(),
             file: Arc::clone(&file),
             gauges: Arc::clone(&gauges),
-            shut: Arc::clone(&checkpointer_shut),
+            shut: Arc::clone(&background_shut),
             budget,
+            journal: Arc::clone(&journal),
         };
+        let syncer = Syncer {
+            path: path.clone(),
+            gauges: Arc::clone(&gauges),
+            journal: Arc::clone(&journal),
+            shut: Arc::clone(&background_shut),
+        };
+        let (replayed, is_replayed) = mpsc::channel();
         let writer = Writer {
             path: path.clone(),
             queue: Arc::clone(&queue),
+            journal: Arc::clone(&journal),
             gauges: Arc::clone(&gauges),
             clock,
             dedupe_window: options.dedupe_window,
             sequence: Sequence::after(last),
             just_settled: Arc::clone(&just_settled),
             recent: Arc::clone(&recent),
+            hook: Arc::clone(&hook),
+            applying: Applying::new(&journal, replayed),
+        };
+        let appender = Appender {
+            journal: Arc::clone(&journal),
+            queue: Arc::clone(&queue),
+            gauges: Arc::clone(&gauges),
         };
         let writer = spawn("store-write", move || writer.run(conn)).map_err(spawn_failed)?;
+        let appender = spawn("store-journal", move || appender.run()).map_err(spawn_failed)?;
+        let syncer = spawn("store-sync", move || syncer.run()).map_err(spawn_failed)?;
         let checkpointer = spawn("store-fold", move || checkpointer.run()).map_err(spawn_failed)?;
-        let threads = Threads { writer, checkpointer, _file: file, _directory: held };
-        Ok(Self(Arc::new(House {
+        let threads = Threads { appender, writer, syncer, checkpointer, _file: file, _directory: held };
+        let house = House {
             queue,
+            journal,
+            hook,
             gauges,
             readers,
             places: Arc::new(Semaphore::new(WRITER_QUEUE_MAX)),
-            checkpointer_shut,
+            background_shut,
             just_settled,
             recent,
             passes: tokio::sync::Mutex::default(),
             keys_kept_min: options.dedupe_window,
             threads: Mutex::new(Some(threads)),
             path,
-        })))
+        };
+        // It says nothing: it is let go of when it is time.
+        let _ = is_replayed.recv_timeout(REPLAY_WAIT_MAX);
+        Ok(Self(Arc::new(house)))
+    }
+
+    pub(crate) fn when_applied(&self, told: Box<WhenApplied>) {
+        self.0.hook.set(told);
+    }
+
+    pub(crate) async fn keep(&self, accept: Accept) -> Result<(), StoreError> {
+        self.journal(accept, None)?.await.unwrap_or(Err(StoreError::Closed))
     }
 
     pub(crate) async fn accept(&self, accept: Accept) -> Result<Accepted, StoreError> {
+        let (told, is_told) = oneshot::channel();
+        self.journal(accept, Some(told))?.await.unwrap_or(Err(StoreError::Closed))?;
+        is_told.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Has the journal keep a request; what comes back is told once it is synced.
+    fn journal(
+        &self,
+        accept: Accept,
+        applied: Option<Told>,
+    ) -> Result<oneshot::Receiver<Result<(), StoreError>>, StoreError> {
         if self.0.gauges.is_over_budget() {
             return Err(StoreError::OverBudget);
         }
@@ -169,16 +244,13 @@ impl SqliteStore {
                 return Err(StoreError::Corrupt(format!("a delivery covers event {place} of {count}")));
             }
         }
-        let identities = accept.events.iter().map(|event| Identity::of(&accept.scope, event)).collect();
-        let (answer, answered) = oneshot::channel();
-        let operation = Operation::Accept(Box::new(accept), identities);
-        self.0.queue.add_accept(Waiting { operation, answer, _permit: None })?;
-        match answered.await {
-            Ok((Ok(Outcome::Accepted(accepted)), _)) => Ok(accepted),
-            Ok((Ok(_), _)) => Err(StoreError::Corrupt("an accept was answered as something else".to_owned())),
-            Ok((Err(error), _)) => Err(error),
-            Err(_) => Err(StoreError::Closed),
-        }
+        let identities: Vec<_> =
+            accept.events.iter().map(|event| Identity::of(&accept.scope, event)).collect();
+        let draft = journal::encode(&accept, &identities)
+            .map_err(|_| StoreError::Corrupt("a request is longer than a record can be".to_owned()))?;
+        let (kept, is_kept) = oneshot::channel();
+        self.0.journal.add(journal::Waiting { draft, kept, applied })?;
+        Ok(is_kept)
     }
 
     pub(crate) async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
@@ -254,7 +326,7 @@ impl SqliteStore {
     async fn write(&self, operation: Operation) -> Result<Outcome, StoreError> {
         let place = Arc::clone(&self.0.places).acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let (answer, answered) = oneshot::channel();
-        self.0.queue.add_other(Waiting { operation, answer, _permit: Some(place) })?;
+        self.0.queue.add(Waiting { operation, answer, _permit: Some(place) })?;
         answered.await.map_or(Err(StoreError::Closed), |(result, _)| result)
     }
 
@@ -280,23 +352,23 @@ impl SqliteStore {
     }
 
     pub(crate) async fn request(&self, request: RequestId) -> Result<Option<RequestRecord>, StoreError> {
-        self.read(move |reading| reading.request(request)).await
+        self.read_latest(move |reading| reading.request(request)).await
     }
 
     pub(crate) async fn event(&self, event: EventId) -> Result<Option<EventRecord>, StoreError> {
-        self.read(move |reading| reading.event(event)).await
+        self.read_latest(move |reading| reading.event(event)).await
     }
 
     pub(crate) async fn events(&self, filter: EventFilter, page: Page) -> Result<EventList, StoreError> {
-        self.read(move |reading| reading.events(&filter, page)).await
+        self.read_latest(move |reading| reading.events(&filter, page)).await
     }
 
     pub(crate) async fn attempts(&self, delivery: DeliveryId) -> Result<Vec<AttemptRecord>, StoreError> {
-        self.read(move |reading| reading.attempts(delivery)).await
+        self.read_latest(move |reading| reading.attempts(delivery)).await
     }
 
     pub(crate) async fn delivery(&self, delivery: DeliveryId) -> Result<Option<DeliveryDetail>, StoreError> {
-        self.read(move |reading| reading.delivery(delivery)).await
+        self.read_latest(move |reading| reading.delivery(delivery)).await
     }
 
     pub(crate) async fn deliveries(
@@ -304,11 +376,11 @@ impl SqliteStore {
         filter: DeliveryFilter,
         page: DeliveryPage,
     ) -> Result<DeliveryList, StoreError> {
-        self.read(move |reading| reading.deliveries(&filter, page)).await
+        self.read_latest(move |reading| reading.deliveries(&filter, page)).await
     }
 
     pub(crate) async fn acts(&self, page: ActPage) -> Result<Vec<ActRecord>, StoreError> {
-        self.read(move |reading| reading.acts(page)).await
+        self.read_latest(move |reading| reading.acts(page)).await
     }
 
     pub(crate) async fn paused(&self) -> Result<Vec<PausedDestination>, StoreError> {
@@ -320,7 +392,16 @@ impl SqliteStore {
     }
 
     pub(crate) async fn stats(&self) -> Result<StoreStats, StoreError> {
-        self.read(|reading| reading.stats()).await
+        self.read_latest(|reading| reading.stats()).await
+    }
+
+    /// Reads what everybody who was answered before this call must find in it.
+    async fn read_latest<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Reading<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.0.journal.caught_up().await;
+        self.read(job).await
     }
 
     async fn read<T: Send + 'static>(
@@ -331,11 +412,11 @@ impl SqliteStore {
     }
 
     pub(crate) fn writer_stats(&self) -> WriterStats {
-        self.0.gauges.stats(self.0.queue.waiting())
+        self.0.gauges.stats(self.0.queue.waiting() + self.0.journal.waiting(), &self.0.journal)
     }
 
     pub(crate) async fn close(&self) {
-        self.0.queue.shut();
+        self.0.journal.shut();
         let house = Arc::clone(&self.0);
         // Waiting for threads blocks, so that it is done on one of its own.
         let (done, is_done) = oneshot::channel();
@@ -356,14 +437,22 @@ impl House {
         // Held to the end: whoever closes a second time waits as well.
         let mut held = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(threads) = held.take() else { return };
+        // What was taken in is kept, then applied, with what else was asked for meanwhile.
+        self.journal.shut();
+        let _ = threads.appender.join();
         self.queue.shut();
         let _ = threads.writer.join();
+        self.hook.clear();
         self.readers.shut();
-        self.checkpointer_shut.store(true, Ordering::Release);
-        threads.checkpointer.thread().unpark();
-        let _ = threads.checkpointer.join();
-        if let Ok(conn) = connection::checkpointer(&self.path) {
-            let _ = conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE);
+        self.background_shut.store(true, Ordering::Release);
+        for thread in [threads.syncer, threads.checkpointer] {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+        if let Ok(conn) = connection::checkpointer(&self.path)
+            && conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE).is_ok()
+        {
+            self.journal.clear();
         }
     }
 }
@@ -371,6 +460,7 @@ impl House {
 impl Drop for House {
     /// Nobody waits for an answer any more, since whoever waits holds the store.
     fn drop(&mut self) {
+        self.journal.abandon();
         self.queue.abandon();
         self.end();
     }

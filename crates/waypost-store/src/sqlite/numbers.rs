@@ -2,9 +2,17 @@
 
 use waypost_domain::{DeliveryState, EventId, UnixMillis};
 
+use crate::PersonFact;
+
 /// How far a millisecond's identifiers are apart: the width of the counter in an identifier.
 fn per_millisecond() -> i64 {
     EventId::floor(UnixMillis(EPOCH_PROBE_MS + 1)).0 - EventId::floor(UnixMillis(EPOCH_PROBE_MS)).0
+}
+
+/// The millisecond in which an identifier was handed out; later than it was where the clock had stepped back.
+pub(super) fn moment_of(id: i64) -> UnixMillis {
+    let epoch_ms = EPOCH_PROBE_MS - EventId::floor(UnixMillis(EPOCH_PROBE_MS)).0 / per_millisecond();
+    UnixMillis(epoch_ms + id / per_millisecond())
 }
 
 /// Any moment after the identifiers' epoch.
@@ -62,6 +70,18 @@ pub(super) fn number_of_state(state: DeliveryState) -> i64 {
 
 pub(super) fn state_of_number(number: i64) -> Option<DeliveryState> {
     DeliveryState::ALL.into_iter().find(|state| number_of_state(*state) == number)
+}
+
+pub(super) fn number_of_fact(fact: PersonFact) -> i64 {
+    match fact {
+        PersonFact::Nothing => 0,
+        PersonFact::New => 1,
+        PersonFact::Changed => 2,
+    }
+}
+
+pub(super) fn fact_of_number(number: i64) -> Option<PersonFact> {
+    PersonFact::ALL.into_iter().find(|fact| number_of_fact(*fact) == number)
 }
 
 #[cfg(test)]

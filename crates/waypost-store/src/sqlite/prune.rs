@@ -293,9 +293,11 @@ pub(super) struct Pruner<'c> {
     remove_request: Statement<'c>,
     remove_key: Statement<'c>,
     remove_conversation: Statement<'c>,
+    remove_person: Statement<'c>,
     remove_contact: Statement<'c>,
     remove_act: Statement<'c>,
     remember: Statement<'c>,
+    gone: Statement<'c>,
     give_back: Statement<'c>,
 }
 
@@ -308,6 +310,8 @@ pub(super) enum Removed {
         dead: Vec<i64>,
         source: i64,
         quarantined: i64,
+        /// The last of its events.
+        last: i64,
     },
     Key,
     Conversation,
@@ -320,7 +324,7 @@ impl<'c> Pruner<'c> {
             find: conn.prepare(STANDING)?,
             dead: conn.prepare("SELECT destination FROM delivery WHERE request = ?1 AND state = 2")?,
             quarantined: conn.prepare(
-                "SELECT source, (SELECT count(*) FROM event INDEXED BY event_quarantined WHERE quarantined = 1 AND request = ?1)
+                "SELECT source, (SELECT count(*) FROM event INDEXED BY event_quarantined WHERE quarantined = 1 AND request = ?1), id + events
                  FROM request WHERE id = ?1",
             )?,
             remove_attempts: conn.prepare(
@@ -338,6 +342,7 @@ impl<'c> Pruner<'c> {
                  AND NOT EXISTS (SELECT 1 FROM event WHERE id = ?3)",
             )?,
             remove_conversation: conn.prepare("DELETE FROM conversation WHERE id = ?1 AND seen = ?2")?,
+            remove_person: conn.prepare("DELETE FROM person WHERE conversation = ?1")?,
             remove_contact: conn.prepare(
                 "DELETE FROM contact WHERE number = ?1 AND identity = ?2
                  AND NOT EXISTS (SELECT 1 FROM conversation v WHERE v.id = contact.conversation)
@@ -345,6 +350,7 @@ impl<'c> Pruner<'c> {
             )?,
             remove_act: conn.prepare("DELETE FROM act WHERE id = ?1")?,
             remember: conn.prepare("UPDATE ledger SET last_id = max(last_id, ?1)")?,
+            gone: conn.prepare("UPDATE ledger SET gone = max(gone, ?1)")?,
             give_back: conn.prepare(&format!("PRAGMA incremental_vacuum({PAGES_GIVEN_BACK_MAX})"))?,
         })
     }
@@ -365,14 +371,15 @@ impl<'c> Pruner<'c> {
                     return Ok(Removed::Nothing);
                 }
                 let dead = self.dead.query_map([request], |row| row.get(0))?.collect::<Result<_, _>>()?;
-                let (source, quarantined) =
-                    self.quarantined.query_row([request], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                let (source, quarantined, last) = self
+                    .quarantined
+                    .query_row([request], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
                 self.remove_attempts.execute([request])?;
                 self.remove_deliveries.execute([request])?;
                 self.remove_events.execute([request])?;
                 self.remove_body.execute([request])?;
                 self.remove_request.execute([request])?;
-                Ok(Removed::Record { dead, source, quarantined })
+                Ok(Removed::Record { dead, source, quarantined, last })
             }
             Step::Key { subject, key, event } => {
                 let gone = self.remove_key.execute([subject, key, event])? > 0;
@@ -380,6 +387,9 @@ impl<'c> Pruner<'c> {
             }
             Step::Conversation { id, seen } => {
                 let gone = self.remove_conversation.execute([id, seen])? > 0;
+                if gone {
+                    self.remove_person.execute([id])?;
+                }
                 Ok(if gone { Removed::Conversation } else { Removed::Nothing })
             }
             Step::Contact { number, ref identity } => {
@@ -396,6 +406,11 @@ impl<'c> Pruner<'c> {
     /// Keeps in mind which identifiers were in use.
     pub(super) fn remember(&mut self, last: i64) -> rusqlite::Result<()> {
         self.remember.execute([last]).map(drop)
+    }
+
+    /// Keeps in mind up to which event some are gone.
+    pub(super) fn are_gone(&mut self, last: i64) -> rusqlite::Result<()> {
+        self.gone.execute([last]).map(drop)
     }
 
     /// Gives pages back at the file's end while `go_on` says so.
@@ -423,12 +438,14 @@ impl Ledger<'_> {
         let clock = self.clock.clone();
         let in_time = || clock.monotonic().saturating_sub(begun) < STEP_TIME_MAX;
         let mut stepped = Stepped::default();
+        let mut gone = None;
         for step in &pruning.steps {
             match self.pruner.remove(step, pruning)? {
                 Removed::Nothing => {}
                 Removed::Body => stepped.bodies += 1,
-                Removed::Record { dead, source, quarantined } => {
+                Removed::Record { dead, source, quarantined, last } => {
                     stepped.records += 1;
+                    gone = gone.max(Some(last));
                     self.tally.quarantined(source, -quarantined);
                     dead.into_iter().for_each(|destination| self.tally.forgot_dead(destination));
                 }
@@ -446,6 +463,9 @@ impl Ledger<'_> {
         }
         if stepped.records > 0 || stepped.others > 0 {
             self.pruner.remember(sequence.last())?;
+        }
+        if let Some(last) = gone {
+            self.pruner.are_gone(last)?;
         }
         if pruning.pages > 0 {
             stepped.pages = self.pruner.give_back(pruning.pages, in_time)?;

@@ -1,27 +1,25 @@
-//! What waits for the writer: bounded by count and bytes, and refused rather than blocked on.
+//! What waits for the writer: operations in a line, and the news that the journal has more to be applied.
 //!
-//! Accepts wait in one line and everything else in another, so that a flood of accepts refuses accepts
-//! and never a settlement. Whoever adds to the other line holds a permit, which bounds it.
+//! Accepts wait in the journal, so that a flood of them never refuses a settlement. Whoever adds to the line holds a
+//! permit, which bounds it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use waypost_domain::limits::{COMMIT_BYTES_MAX, COMMIT_OPERATIONS_MAX};
+use waypost_domain::limits::COMMIT_OPERATIONS_MAX;
 use waypost_domain::{DeliveryId, EventId};
 
 use super::acts::{Step, Stepped};
-use super::identity::Identity;
 use super::prune::Pruning;
 use crate::{
-    Accept, Accepted, ActKind, DiscardQuarantined, EntryKind, EntryRecord, Pause, Release, Released,
-    Settlement, StoreError,
+    ActKind, DiscardQuarantined, EntryKind, EntryRecord, Pause, Release, Released, Settlement, StoreError,
 };
 
 /// Something to be written.
 pub(super) enum Operation {
-    Accept(Box<Accept>, Vec<Identity>),
     Settle(Settlement),
     MarkOvertaken(Vec<DeliveryId>),
     Act(Step),
@@ -39,7 +37,6 @@ pub(super) enum Operation {
 
 /// What came of it.
 pub(super) enum Outcome {
-    Accepted(Accepted),
     Acted(Stepped),
     Changed(bool),
     Released(Released),
@@ -70,91 +67,96 @@ impl Waiting {
 /// How many marks one operation may bring: half a commit, so that accepts are not kept out.
 pub(super) const MARKS_MAX: usize = COMMIT_OPERATIONS_MAX / 2;
 
+#[derive(Default)]
 pub(super) struct Queue {
     lines: Mutex<Lines>,
     arrived: Condvar,
     waiting: AtomicUsize,
-    accepts_max: usize,
-    accept_bytes_max: usize,
 }
 
 #[derive(Default)]
 struct Lines {
-    accepts: VecDeque<Waiting>,
-    accept_bytes: usize,
-    others: VecDeque<Waiting>,
+    operations: VecDeque<Waiting>,
+    /// The last record that the journal has synced.
+    journalled: u64,
     shut: bool,
     writer_sleeps: bool,
 }
 
+/// What there is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Operations were taken, or the journal has more, or both.
+    Work {
+        /// Whether the journal is to be read.
+        records: bool,
+    },
+    /// The queue is shut, and all is done that can be.
+    Shut,
+}
+
 impl Queue {
-    pub(super) fn new(accepts_max: usize, accept_bytes_max: usize) -> Self {
-        Self {
-            lines: Mutex::default(),
-            arrived: Condvar::new(),
-            waiting: AtomicUsize::new(0),
-            accepts_max,
-            accept_bytes_max,
-        }
+    pub(super) fn new(journalled: u64) -> Self {
+        Self { lines: Mutex::new(Lines { journalled, ..Lines::default() }), ..Self::default() }
     }
 
-    /// Adds an accept, or refuses it at once. One that alone is over the limit is let in when nothing waits.
-    pub(super) fn add_accept(&self, waiting: Waiting) -> Result<(), StoreError> {
-        let bytes = waiting.operation.bytes();
+    /// Adds an operation; its permit is its place.
+    pub(super) fn add(&self, waiting: Waiting) -> Result<(), StoreError> {
         let mut lines = self.lock();
         if lines.shut {
             return Err(StoreError::Closed);
         }
-        let full = lines.accepts.len() >= self.accepts_max
-            || (lines.accept_bytes > 0 && lines.accept_bytes + bytes > self.accept_bytes_max);
-        if full {
-            return Err(StoreError::Busy);
-        }
-        lines.accept_bytes += bytes;
-        lines.accepts.push_back(waiting);
+        lines.operations.push_back(waiting);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         self.wake(lines);
         Ok(())
     }
 
-    /// Adds anything else; its permit is its place.
-    pub(super) fn add_other(&self, waiting: Waiting) -> Result<(), StoreError> {
+    /// Tells the writer that the journal has synced so far.
+    pub(super) fn journalled(&self, sequence: u64) {
         let mut lines = self.lock();
-        if lines.shut {
-            return Err(StoreError::Closed);
-        }
-        lines.others.push_back(waiting);
+        lines.journalled = lines.journalled.max(sequence);
         self.wake(lines);
-        Ok(())
     }
 
     fn wake(&self, mut lines: MutexGuard<'_, Lines>) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
         if std::mem::take(&mut lines.writer_sleeps) {
             drop(lines);
             self.arrived.notify_one();
         }
     }
 
-    /// Waits until something is there and moves a commit's worth of it to `group`, in order of arrival within
-    /// each line. What nobody waits for any more is passed over. False once the queue is shut and empty.
-    pub(super) fn take(&self, group: &mut Vec<Waiting>) -> bool {
+    /// Waits until there is something to do and moves a commit's worth of operations to `group`, in order of
+    /// arrival; half as much while records after `position` wait as well, so that neither starves the other. What
+    /// nobody waits for any more is passed over. After a failure records are held back for a while, unless an operation
+    /// comes and shows how things stand.
+    pub(super) fn take(&self, group: &mut Vec<Waiting>, position: u64, hold: Option<Duration>) -> Taken {
         let mut lines = self.lock();
         loop {
-            let mut passed_over = 0;
-            lines.take_others(group, &mut passed_over);
-            lines.take_accepts(group, &mut passed_over);
+            let records = lines.journalled > position;
+            let passed_over = lines.take(group, if records { MARKS_MAX } else { COMMIT_OPERATIONS_MAX });
             self.waiting.fetch_sub(group.len() + passed_over, Ordering::Relaxed);
-            if !group.is_empty() {
-                return true;
+            if !group.is_empty() || (records && hold.is_none()) {
+                return Taken::Work { records: records && hold.is_none() };
             }
             if passed_over > 0 {
                 continue;
             }
             if lines.shut {
-                return false;
+                // What cannot be applied stays in the journal.
+                return Taken::Shut;
             }
             lines.writer_sleeps = true;
-            lines = self.arrived.wait(lines).unwrap_or_else(PoisonError::into_inner);
+            let Some(hold) = hold.filter(|_| records) else {
+                lines = self.arrived.wait(lines).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let (held, timeout) =
+                self.arrived.wait_timeout(lines, hold).unwrap_or_else(PoisonError::into_inner);
+            lines = held;
+            if timeout.timed_out() {
+                return Taken::Work { records: true };
+            }
         }
     }
 
@@ -168,8 +170,7 @@ impl Queue {
     pub(super) fn abandon(&self) {
         let mut lines = self.lock();
         lines.shut = true;
-        let abandoned = (std::mem::take(&mut lines.accepts), std::mem::take(&mut lines.others));
-        lines.accept_bytes = 0;
+        let abandoned = std::mem::take(&mut lines.operations);
         drop(lines);
         self.waiting.store(0, Ordering::Relaxed);
         self.arrived.notify_one();
@@ -186,65 +187,48 @@ impl Queue {
 }
 
 impl Lines {
-    /// At most half a commit while accepts wait, so that neither line starves the other.
-    fn take_others(&mut self, group: &mut Vec<Waiting>, passed_over: &mut usize) {
-        let most = if self.accepts.is_empty() { COMMIT_OPERATIONS_MAX } else { COMMIT_OPERATIONS_MAX / 2 };
-        let mut weight = 0;
-        while let Some(next) = self.others.front() {
+    /// Moves operations of so much weight, one at least. Says how many were passed over.
+    fn take(&mut self, group: &mut Vec<Waiting>, most: usize) -> usize {
+        let (mut weight, mut passed_over) = (0, 0);
+        while let Some(next) = self.operations.front() {
             weight += next.operation.weight();
             if weight > most && !group.is_empty() {
                 break;
             }
-            let Some(next) = self.others.pop_front() else { break };
+            let Some(next) = self.operations.pop_front() else { break };
             if next.answer.is_closed() && !next.operation.is_a_fact() {
-                *passed_over += 1;
+                passed_over += 1;
             } else {
                 group.push(next);
             }
         }
-    }
-
-    fn take_accepts(&mut self, group: &mut Vec<Waiting>, passed_over: &mut usize) {
-        let mut weight: usize = group.iter().map(|waiting| waiting.operation.weight()).sum();
-        let mut bytes_taken = 0;
-        while let Some(next) = self.accepts.front() {
-            let bytes = next.operation.bytes();
-            weight += 1;
-            bytes_taken += bytes;
-            if (weight > COMMIT_OPERATIONS_MAX || bytes_taken > COMMIT_BYTES_MAX) && !group.is_empty() {
-                break;
-            }
-            let Some(next) = self.accepts.pop_front() else { break };
-            self.accept_bytes -= bytes;
-            if next.answer.is_closed() {
-                *passed_over += 1;
-                bytes_taken -= bytes;
-            } else {
-                group.push(next);
-            }
-        }
+        passed_over
     }
 }
 
 impl Operation {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Accept(accept, _) => {
-                accept.body.len() + accept.headers.as_bytes().len() + accept.target.len()
-            }
-            _ => 0,
-        }
-    }
-
     /// Whether it tells what happened, so that it is written even if nobody waits any more to hear that it is.
     fn is_a_fact(&self) -> bool {
         matches!(self, Self::Settle(_) | Self::MarkOvertaken(_))
     }
 
-    fn weight(&self) -> usize {
+    /// Whether it is somebody's word, or asks whether the disk can be trusted: it is synced before it is answered.
+    /// Everything else is synced a moment later, and what the power takes with it is found out again.
+    pub(super) fn is_a_word(&self) -> bool {
         match self {
-            // A body of thousands of events is as much work as thousands of requests.
-            Self::Accept(accept, _) => accept.events.len().max(accept.deliveries.len()).max(1),
+            Self::Act(_)
+            | Self::Pause(..)
+            | Self::Release(_)
+            | Self::DiscardQuarantined(_)
+            | Self::EntryPut(_)
+            | Self::EntryDelete(..)
+            | Self::Probe => true,
+            Self::Settle(_) | Self::MarkOvertaken(_) | Self::Prune(_) | Self::MoveKeys => false,
+        }
+    }
+
+    pub(super) fn weight(&self) -> usize {
+        match self {
             Self::MarkOvertaken(deliveries) => deliveries.len(),
             Self::Act(step) => step.deliveries.len(),
             Self::Release(release) => release.events.iter().map(|(_, to)| to.len().max(1)).sum(),

@@ -13,8 +13,11 @@ use waypost_domain::{
 
 use super::budget;
 use super::fault::{is_the_disks, store_error};
+use super::following::Following;
+use super::listing::ByMessage;
 use super::names::Texts;
-use super::numbers::state_of_number;
+use super::numbers::{fact_of_number, state_of_number};
+use super::people::PeopleRead;
 use super::recent::RecentKeys;
 use crate::{
     AttemptRecord, DeliveryRecord, DuePage, EntryKind, EntryRecord, EventRecord, NewEvent, OwedDelivery,
@@ -33,14 +36,17 @@ pub(super) const EVENT_COLUMNS: &str =
     "e.id, e.request, e.received_at, e.source, e.repeats, e.once, e.kind, e.class, e.field, e.type,
      e.phone_number_id, e.display_phone_number, e.waba_id, e.occurred_at,
      (SELECT coalesce((SELECT name FROM conversation w WHERE w.id = v.merged), v.name)
-      FROM conversation v WHERE v.id = e.conversation), e.wamid, e.key, e.quarantined";
+      FROM conversation v WHERE v.id = e.conversation), e.wamid, e.key, e.quarantined, e.person";
 
 /// A connection that reads, with what it remembers.
 pub(super) struct Reading<'c> {
     pub(super) conn: &'c Connection,
     path: PathBuf,
     pub(super) recent: Arc<RecentKeys>,
-    texts: Texts<'c>,
+    pub(super) texts: Texts<'c>,
+    pub(super) by_message: ByMessage<'c>,
+    pub(super) following: Following<'c>,
+    pub(super) people: PeopleRead<'c>,
     request_body: Statement<'c>,
     owed: Statement<'c>,
     due: Statement<'c>,
@@ -59,6 +65,9 @@ impl<'c> Reading<'c> {
             path: path.to_owned(),
             recent,
             texts: Texts::new(conn)?,
+            by_message: ByMessage::new(conn)?,
+            following: Following::new(conn)?,
+            people: PeopleRead::new(conn)?,
             request_body: conn.prepare(
                 "SELECT r.target, r.headers, b.bytes, r.source FROM request r JOIN body b ON b.request = r.id WHERE r.id = ?1",
             )?,
@@ -410,10 +419,11 @@ impl DeliveryRow {
     }
 }
 
-fn event_of(row: &Row<'_>, texts: &mut Texts<'_>) -> rusqlite::Result<EventRecord> {
+pub(super) fn event_of(row: &Row<'_>, texts: &mut Texts<'_>) -> rusqlite::Result<EventRecord> {
     let boxed = |text: Arc<str>| Box::<str>::from(&*text);
     let owned = |text: Arc<str>| Cow::Owned(String::from(&*text));
     let quarantined = row.get(17)?;
+    let told: i64 = row.get(18)?;
     Ok(EventRecord {
         id: EventId(row.get(0)?),
         request: RequestId(row.get(1)?),
@@ -421,6 +431,7 @@ fn event_of(row: &Row<'_>, texts: &mut Texts<'_>) -> rusqlite::Result<EventRecor
         source: texts.of(row.get(3)?)?,
         repeats: row.get::<_, Option<i64>>(4)?.map(EventId),
         quarantined,
+        person: fact_of_number(told).ok_or(rusqlite::Error::IntegralValueOutOfRange(18, told))?,
         event: NewEvent {
             once: row.get(5)?,
             quarantined,

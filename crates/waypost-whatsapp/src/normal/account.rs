@@ -89,9 +89,24 @@ impl<'a> AccountChange<'a> {
     }
 }
 
+/// The type of an event at the level of the account, by its field and Meta's word for it.
+pub(super) fn event_type(field: &str, event: &str) -> &'static str {
+    match field {
+        "phone_number_quality_update" => "account:quality",
+        "business_capability_update" => "account:limits",
+        "account_review_update" | "phone_number_name_update" => "account:review",
+        "account_update" if is_restriction(event) => "account:restriction",
+        "account_alerts" => "account:alert",
+        "security" => "account:security",
+        "flows" => "account:flow",
+        field if field.contains("template_") => "account:template",
+        _ => "account:updated",
+    }
+}
+
 /// The words of an `account_update` that mean less may be done than before: violations, restrictions,
 /// bans and deletions.
-pub(super) fn is_restriction(event: &str) -> bool {
+fn is_restriction(event: &str) -> bool {
     matches!(
         event,
         "ACCOUNT_RESTRICTION"

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+use super::bare::StatusState;
 use super::message::{Message, Problem, problems};
 use super::person::PersonView;
 use super::reading::{Fragment, LIST_MAX, Number, Object};
@@ -19,10 +20,9 @@ pub struct StatusReport<'a> {
     /// Meta's word: `sent`, `delivered`, `read`, `played`, `failed`, or a newer one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Cow<'a, str>>,
-    /// Whether it changed the state of the message, which only moves forward. Absent where no state
-    /// was kept.
+    /// What has become of the message, this status taken in. Absent where nobody looked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub changed: Option<bool>,
+    pub state: Option<StatusState>,
     /// In groups, at whom: the id that tells participants apart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub participant: Option<Cow<'a, str>>,
@@ -259,7 +259,7 @@ impl<'a> StatusReport<'a> {
         Self {
             message_id: report.id("id"),
             status: report.id("status"),
-            changed: None,
+            state: None,
             participant: status::participant(report.members()),
             errors: problems(report),
             pricing,

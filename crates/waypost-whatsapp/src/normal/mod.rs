@@ -15,6 +15,7 @@
 //! types here, and a test keeps them so.
 
 mod account;
+mod bare;
 mod content;
 mod conversation;
 mod message;
@@ -28,6 +29,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 pub use account::{AccountChange, Template};
+pub use bare::{Record, StatusState, Summary};
 pub use content::{Content, Media, OrderItem};
 pub use conversation::{
     Call, Detection, GroupChange, Handover, HistoryChunk, HistoryMessage, HistoryThread, Pricing,
@@ -51,6 +53,41 @@ pub const NORMAL_SCHEMA: &str = include_str!("../../schema/event.schema.json");
 
 /// The shape of [`NormalEvent`] as TypeScript types.
 pub const NORMAL_TYPES: &str = include_str!("../../schema/event.d.ts");
+
+/// Every type of event.
+pub const TYPES: [&str; 31] = [
+    "message:new",
+    "message:edited",
+    "message:revoked",
+    "message:reaction",
+    "message:echo",
+    "message:status",
+    "message:history",
+    "history:chunk",
+    "contact:new",
+    "contact:updated",
+    "contact:preference",
+    "contact:action",
+    "call:connect",
+    "call:terminate",
+    "call:status",
+    "call:other",
+    "conversation:handover",
+    "conversation:detection",
+    "group:updated",
+    "tracking:tick",
+    "error",
+    "account:template",
+    "account:quality",
+    "account:limits",
+    "account:review",
+    "account:restriction",
+    "account:alert",
+    "account:security",
+    "account:flow",
+    "account:updated",
+    "unknown",
+];
 
 /// What the gateway knows of an event, and Meta does not say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,9 +113,20 @@ pub struct NormalEvent<'a> {
     pub version: u32,
     /// The gateway's id of the event. Ids ascend in order of acceptance.
     pub id: Cow<'a, str>,
-    /// What happened, and all that is said of it.
+    /// What happened, and what is said of it.
     #[serde(flatten)]
-    pub data: Data<'a>,
+    pub data: Told<'a>,
+    /// What stands in place of `data` where only the event's record is there: where the evidence is kept no more,
+    /// or the receiver may not see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary<'a>>,
+    /// Whether the evidence is kept no more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub evidence_gone: bool,
+    /// What this event, besides what it says, told of the person: where a stream carries an event of its own for
+    /// that, it goes before this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact_change: Option<ContactChange>,
     /// The address it came in by.
     pub source: Cow<'a, str>,
     /// The business number it belongs to.
@@ -140,6 +188,58 @@ pub enum Direction {
     /// The business.
     Outbound,
 }
+
+/// What an event told of its person.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum ContactChange {
+    /// It is the first that was heard of them.
+    New,
+    /// A name, username or identity of theirs is new.
+    Updated,
+}
+
+/// What happened, with all that is said of it or by its type alone.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, PartialEq, Serialize, Debug)]
+#[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "nearly all events have data")]
+pub enum Told<'a> {
+    /// What happened, and what is said of it.
+    Data(Data<'a>),
+    /// Only the record is there; `summary` says what that tells.
+    Bare {
+        /// What happened.
+        r#type: Word,
+    },
+}
+
+impl Told<'_> {
+    /// The word for what happened.
+    pub fn event_type(&self) -> &'static str {
+        match self {
+            Self::Data(data) => data.event_type(),
+            Self::Bare { r#type } => r#type.0,
+        }
+    }
+}
+
+impl From<Word> for Told<'_> {
+    fn from(r#type: Word) -> Self {
+        Self::Bare { r#type }
+    }
+}
+
+impl<'a> From<Data<'a>> for Told<'a> {
+    fn from(data: Data<'a>) -> Self {
+        Self::Data(data)
+    }
+}
+
+/// The type of an event: one of [`TYPES`].
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
+pub struct Word(&'static str);
 
 /// What happened: `type` is the word for it, `data` what is said of it.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -245,6 +345,45 @@ pub enum Data<'a> {
     },
 }
 
+impl Data<'_> {
+    /// The word for it: one of [`TYPES`].
+    pub const fn event_type(&self) -> &'static str {
+        match self {
+            Self::MessageNew { .. } => "message:new",
+            Self::MessageEdited { .. } => "message:edited",
+            Self::MessageRevoked { .. } => "message:revoked",
+            Self::MessageReaction { .. } => "message:reaction",
+            Self::MessageEcho { .. } => "message:echo",
+            Self::MessageStatus { .. } => "message:status",
+            Self::MessageHistory { .. } => "message:history",
+            Self::HistoryChunk { .. } => "history:chunk",
+            Self::ContactNew { .. } => "contact:new",
+            Self::ContactUpdated { .. } => "contact:updated",
+            Self::ContactPreference { .. } => "contact:preference",
+            Self::ContactAction { .. } => "contact:action",
+            Self::CallConnect { .. } => "call:connect",
+            Self::CallTerminate { .. } => "call:terminate",
+            Self::CallStatus { .. } => "call:status",
+            Self::CallOther { .. } => "call:other",
+            Self::ConversationHandover { .. } => "conversation:handover",
+            Self::ConversationDetection { .. } => "conversation:detection",
+            Self::GroupUpdated { .. } => "group:updated",
+            Self::TrackingTick { .. } => "tracking:tick",
+            Self::Error { .. } => "error",
+            Self::AccountTemplate { .. } => "account:template",
+            Self::AccountQuality { .. } => "account:quality",
+            Self::AccountLimits { .. } => "account:limits",
+            Self::AccountReview { .. } => "account:review",
+            Self::AccountRestriction { .. } => "account:restriction",
+            Self::AccountAlert { .. } => "account:alert",
+            Self::AccountSecurity { .. } => "account:security",
+            Self::AccountFlow { .. } => "account:flow",
+            Self::AccountUpdated { .. } => "account:updated",
+            Self::Unknown { .. } => "unknown",
+        }
+    }
+}
+
 impl<'a> NormalEvent<'a> {
     /// The normalised form of an event of a body, in time linear in the body's size: of a batch, pass
     /// each event's own body ([`crate::Cuts`]).
@@ -280,7 +419,10 @@ impl<'a> NormalEvent<'a> {
             is_copy: event.field == "standby",
             evidence: Cow::Borrowed(origin.evidence),
             raw: None,
-            data,
+            data: data.into(),
+            summary: None,
+            evidence_gone: false,
+            contact_change: None,
         }
     }
 
@@ -290,11 +432,44 @@ impl<'a> NormalEvent<'a> {
         Self { raw: fragment(event), ..self }
     }
 
-    /// What says that the event's contact was seen for the first time, with this very event. `None` if
-    /// it has no contact.
-    pub fn contact_new(&self) -> Option<Self> {
-        self.contact.as_ref()?;
-        Some(Self { data: Data::ContactNew {}, raw: None, direction: None, ..self.clone() })
+    /// The same with what has become of the message that a status is about.
+    #[must_use]
+    pub fn with_state(mut self, state: StatusState) -> Self {
+        if let Told::Data(Data::MessageStatus(report)) = &mut self.data {
+            report.state = Some(state);
+        } else if let Some(summary) = &mut self.summary {
+            summary.state = Some(state);
+        }
+        self
+    }
+
+    /// The same with what it told of its person.
+    #[must_use]
+    pub fn with_contact_change(self, change: ContactChange) -> Self {
+        Self { contact_change: Some(change), ..self }
+    }
+
+    /// What says of the event's person that they were seen for the first time, or that something about them changed,
+    /// with this very event.
+    #[must_use]
+    pub fn about_contact(self, change: ContactChange, id: &'a str) -> Self {
+        let data = match change {
+            ContactChange::New => Data::ContactNew {},
+            ContactChange::Updated => Data::ContactUpdated(ContactUpdate::profile()),
+        };
+        let data = match self.data {
+            Told::Data(_) => data.into(),
+            Told::Bare { .. } => Word(data.event_type()).into(),
+        };
+        Self {
+            id: Cow::Borrowed(id),
+            data,
+            summary: None,
+            contact_change: None,
+            direction: None,
+            raw: None,
+            ..self
+        }
     }
 }
 
@@ -354,15 +529,15 @@ fn data<'a>(event: &Event<'a>, raw: Value<'a>, object: &Object<'a>, value: Optio
 }
 
 fn account<'a>(event: &Event<'a>, change: AccountChange<'a>) -> Data<'a> {
-    match &*event.field {
-        "phone_number_quality_update" => Data::AccountQuality(change),
-        "business_capability_update" => Data::AccountLimits(change),
-        "account_review_update" | "phone_number_name_update" => Data::AccountReview(change),
-        "account_update" if account::is_restriction(&event.r#type) => Data::AccountRestriction(change),
-        "account_alerts" => Data::AccountAlert(change),
-        "security" => Data::AccountSecurity(change),
-        "flows" => Data::AccountFlow(change),
-        field if field.contains("template_") => Data::AccountTemplate(change),
+    match account::event_type(&event.field, &event.r#type) {
+        "account:quality" => Data::AccountQuality(change),
+        "account:limits" => Data::AccountLimits(change),
+        "account:review" => Data::AccountReview(change),
+        "account:restriction" => Data::AccountRestriction(change),
+        "account:alert" => Data::AccountAlert(change),
+        "account:security" => Data::AccountSecurity(change),
+        "account:flow" => Data::AccountFlow(change),
+        "account:template" => Data::AccountTemplate(change),
         _ => Data::AccountUpdated(change),
     }
 }

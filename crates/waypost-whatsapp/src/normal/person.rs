@@ -41,7 +41,8 @@ pub struct PersonView<'a> {
 pub struct ContactUpdate<'a> {
     /// What happened: `user_id`, a system message's own word such as `user_changed_number`, or, in the
     /// business's address book, `address_book_add` (which is also said of changes) and
-    /// `address_book_remove`.
+    /// `address_book_remove`. `profile` is the gateway's word: an event came with a name, username or identity
+    /// that was not known of them.
     pub change: Cow<'a, str>,
     /// The notice that Meta shows for it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -204,6 +205,11 @@ impl<'a> ContactUpdate<'a> {
         let system = message.object("system")?;
         let (text, message_id) = (system.text("body"), message.id("id"));
         Some(Self { text, message_id, ..Self::new(system.id("type")?) })
+    }
+
+    /// What the gateway noticed by itself.
+    pub(super) fn profile() -> Self {
+        Self::new(Cow::Borrowed("profile"))
     }
 
     fn new(change: Cow<'a, str>) -> Self {

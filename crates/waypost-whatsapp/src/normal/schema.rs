@@ -7,7 +7,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
-use super::{Fragment, NORMAL_SCHEMA, NORMAL_TYPES, NormalEvent, Number};
+use super::{Fragment, NORMAL_SCHEMA, NORMAL_TYPES, NormalEvent, Number, TYPES, Word};
 
 impl JsonSchema for Fragment<'_> {
     fn schema_name() -> Cow<'static, str> {
@@ -33,13 +33,36 @@ impl JsonSchema for Number<'_> {
     }
 }
 
+impl JsonSchema for Word {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Word".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": TYPES })
+    }
+}
+
 fn schema() -> Value {
     let generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
     let mut schema = generator.into_root_schema_for::<NormalEvent<'static>>().to_value();
     // Serialising leaves out what is absent, so that `null` is never written where a member may be
     // absent.
     without_needless_nulls(&mut schema);
+    exclude_data(&mut schema);
     schema
+}
+
+/// Says that an event either has `data` or tells its type alone.
+fn exclude_data(schema: &mut Value) {
+    let members = schema.as_object_mut().unwrap();
+    let mut choices = members.remove("anyOf").unwrap();
+    choices[1]["properties"]["data"] = Value::Bool(false);
+    members.insert("oneOf".to_owned(), choices);
 }
 
 /// Takes `null` from the types of members that are not required.
@@ -102,6 +125,9 @@ fn document(text: &mut String, schema: &Value, depth: usize) {
 }
 
 fn expression(schema: &Value, depth: usize) -> String {
+    if *schema == Value::Bool(false) {
+        return "undefined".to_owned();
+    }
     let Some(members) = schema.as_object() else { return "unknown".to_owned() };
     let mut parts = Vec::new();
     if let Some(reference) = members.get("$ref").and_then(Value::as_str) {

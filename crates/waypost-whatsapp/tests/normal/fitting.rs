@@ -27,6 +27,9 @@ fn check(schema: &Value, value: &Value) -> Result<(), String> {
 
 /// The members a schema names, having checked them. `None` if it names none: anything goes.
 fn names(schema: &Value, value: &Value) -> Result<Option<BTreeSet<String>>, String> {
+    if *schema == Value::Bool(false) {
+        return Err(format!("{value} where nothing may stand"));
+    }
     let Some(schema) = schema.as_object() else { return Ok(None) };
     let mut named: Option<BTreeSet<String>> = None;
     let mut add = |more: Option<BTreeSet<String>>| {

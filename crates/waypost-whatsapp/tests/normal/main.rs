@@ -7,8 +7,10 @@ mod fitting;
 use fitting::fits;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use waypost_whatsapp::normal::{Data, LIST_MAX, NORMAL_VERSION, NormalEvent, Origin};
-use waypost_whatsapp::{Compose, Cuts, KINDS, compose, split};
+use waypost_whatsapp::normal::{
+    ContactChange, Data, LIST_MAX, NORMAL_VERSION, NormalEvent, Origin, Record, StatusState, TYPES, Told,
+};
+use waypost_whatsapp::{Advance, Compose, Cuts, Event, KINDS, MessageState, StatusUpdate, compose, split};
 
 /// What every composed kind becomes, one line for each event: kind and normalised form.
 const EXPECTED: &str = include_str!("composed.jsonl");
@@ -208,20 +210,108 @@ fn a_contact_has_every_identity_and_nobody_elses() {
 }
 
 #[test]
-fn a_new_contact_is_announced_with_the_event_it_was_seen_with() {
+fn a_person_is_told_of_with_the_event_they_were_seen_with() {
     let body = compose("text", &Compose::default()).unwrap();
     let event = &split(body.as_bytes()).events[0];
-    let new = NormalEvent::of(body.as_bytes(), event, origin()).with_raw(event).contact_new().unwrap();
-    let new = serde_json::to_value(&new).unwrap();
-    assert_eq!(fits(&new), Ok(()));
-    assert_eq!(
-        (new["type"].as_str(), &new["data"], &new["raw"]),
-        (Some("contact:new"), &json!({}), &Value::Null)
-    );
-    assert_eq!(new["contact"], json!({ "wa_id": "14155550183", "name": "Ana Ferrer" }));
-    let body = compose("error", &Compose::default()).unwrap();
-    let event = &split(body.as_bytes()).events[0];
-    assert_eq!(NormalEvent::of(body.as_bytes(), event, origin()).contact_new(), None);
+    let normal = NormalEvent::of(body.as_bytes(), event, origin()).with_contact_change(ContactChange::New);
+    assert_eq!(serde_json::to_value(&normal).unwrap()["contact_change"], "new");
+    for (change, r#type, data) in [
+        (ContactChange::New, "contact:new", json!({})),
+        (ContactChange::Updated, "contact:updated", json!({ "change": "profile" })),
+    ] {
+        let told = normal.clone().with_raw(event).about_contact(change, "42.1");
+        let told = serde_json::to_value(&told).unwrap();
+        assert_eq!(fits(&told), Ok(()));
+        assert_eq!((&told["type"], &told["id"], &told["data"]), (&json!(r#type), &json!("42.1"), &data));
+        assert!(["raw", "contact_change", "direction"].iter().all(|member| told.get(member).is_none()));
+        assert_eq!(told["contact"], json!({ "wa_id": "14155550183", "name": "Ana Ferrer" }));
+    }
+}
+
+/// The record of an event.
+fn record<'a>(event: &'a Event<'a>) -> Record<'a> {
+    Record {
+        event_type: None,
+        kind: event.kind,
+        word: &event.r#type,
+        field: &event.field,
+        phone_number_id: event.phone_number_id.as_deref(),
+        display_phone_number: event.display_phone_number.as_deref(),
+        waba_id: event.waba_id.as_deref(),
+        wamid: event.wamid.as_deref(),
+        participant: None,
+        occurred_at_ms: event.occurred_at_ms,
+        evidence_gone: true,
+    }
+}
+
+#[test]
+fn a_record_alone_tells_what_the_evidence_told_but_for_what_was_said() {
+    for (kind, _) in KINDS {
+        let body = compose(kind, &Compose { batch_size: 2, ..Compose::default() }).unwrap();
+        let cuts = Cuts::of(body.as_bytes());
+        for index in 0..cuts.len() {
+            let piece = cuts.one(body.as_bytes(), index);
+            let split = split(&piece);
+            let event = &split.events[0];
+            let conversation = event.conversation.as_deref();
+            let origin = Origin { conversation, ..origin() };
+            let whole = NormalEvent::of(&piece, event, origin);
+            let bare = NormalEvent::of_record(&record(event), origin);
+            // Only a system message and a value that is no change say nothing of it outside the evidence.
+            if event.r#type != "system" {
+                assert_eq!(bare.data.event_type(), whole.data.event_type(), "{kind}");
+            }
+            let (bare, whole) = (serde_json::to_value(&bare).unwrap(), serde_json::to_value(&whole).unwrap());
+            assert_eq!(fits(&bare), Ok(()), "{bare}");
+            assert!(bare.get("data").is_none() && bare["evidence_gone"] == true);
+            for (name, value) in bare.as_object().unwrap() {
+                if !["type", "summary", "evidence_gone"].contains(&name.as_str()) {
+                    assert_eq!(whole.get(name), Some(value), "{kind}: {name}");
+                }
+            }
+            assert_eq!(bare["summary"]["message_id"].as_str(), event.wamid.as_deref());
+        }
+    }
+}
+
+#[test]
+fn a_status_tells_what_has_become_of_its_message() {
+    let body = compose("status.delivered", &Compose::default()).unwrap();
+    let split = split(body.as_bytes());
+    let event = &split.events[0];
+    let update = StatusUpdate::of(event).unwrap();
+    let mut state = MessageState::default();
+    let early = StatusUpdate { status: "read", at_ms: Some(1_790_000_000_000), ..update.clone() };
+    assert_eq!(state.apply(&early), Advance::Forward);
+    let advance = state.apply(&update);
+    let wanted = json!({ "status": "read", "since": "2026-09-21T14:13:20Z", "changed": false });
+    let state = StatusState::of(&state, &update, advance);
+    let whole = NormalEvent::of(body.as_bytes(), event, origin()).with_state(state.clone());
+    let bare = NormalEvent::of_record(&record(event), origin()).with_state(state);
+    let (whole, bare) = (serde_json::to_value(whole).unwrap(), serde_json::to_value(bare).unwrap());
+    assert_eq!((fits(&whole), fits(&bare)), (Ok(()), Ok(())));
+    assert_eq!((&whole["data"]["state"], &bare["summary"]["state"]), (&wanted, &wanted));
+}
+
+#[test]
+fn the_word_of_every_type_is_the_one_that_is_written() {
+    let mut seen = Vec::new();
+    for (kind, _) in KINDS {
+        let body = compose(kind, &Compose { batch_size: 2, ..Compose::default() }).unwrap();
+        let cuts = Cuts::of(body.as_bytes());
+        for index in 0..cuts.len() {
+            let piece = cuts.one(body.as_bytes(), index);
+            let made = NormalEvent::of(&piece, &split(&piece).events[0], origin());
+            let written = serde_json::to_value(&made.data).unwrap();
+            assert_eq!(written["type"], made.data.event_type());
+            assert!(TYPES.contains(&made.data.event_type()));
+            seen.push(made.data.event_type());
+        }
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert!(seen.len() > 20, "{seen:?}");
 }
 
 #[test]
@@ -262,7 +352,7 @@ fn a_chunk_of_history_with_more_messages_than_are_listed_says_so() {
     );
     let event = &split(body.as_bytes()).events[0];
     let normal = NormalEvent::of(body.as_bytes(), event, origin());
-    let Data::HistoryChunk(chunk) = normal.data else { panic!("{:?}", normal.data) };
+    let Told::Data(Data::HistoryChunk(chunk)) = normal.data else { panic!("{:?}", normal.data) };
     assert!(chunk.is_partial);
     assert_eq!(chunk.threads.iter().map(|thread| thread.messages.len()).collect::<Vec<_>>(), [LIST_MAX, 0]);
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use waypost_domain::EventId;
@@ -14,6 +16,7 @@ use waypost_store::{DeliveryRecord, EventFilter, EventRecord, Page};
 use super::Admin;
 use super::problem::Problem;
 use crate::rendering::{AttemptView, EventView, RequestView, digits, moment};
+use crate::streaming::{self, Served};
 
 /// Events listed where nobody says how many.
 const LIMIT: usize = 50;
@@ -25,14 +28,19 @@ type Shown = State<Arc<Admin>>;
 /// The API's addresses.
 pub(super) fn routes(admin: Arc<Admin>) -> Router {
     Router::new()
-        .route("/api/v1/events", get(events))
         .route("/api/v1/events/{id}", get(event))
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(admin)
 }
 
+/// The list of events, at an address that the stream has too.
+pub(super) fn listing(admin: Arc<Admin>, served: Served) -> Router {
+    let router = Router::new().route("/api/v1/events", get(events));
+    streaming::with_origins(router.with_state((admin, served.clone())), served)
+}
+
 /// The answer to a method that an address does not know; the `Allow` header names those it does.
-pub(super) async fn method_not_allowed() -> Problem {
+pub(crate) async fn method_not_allowed() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
@@ -67,11 +75,17 @@ impl EventsQuery {
 }
 
 async fn events(
-    State(admin): Shown,
-    query: Result<Query<EventsQuery>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<Value>, Problem> {
+    State((admin, served)): State<(Arc<Admin>, Served)>,
+    headers: HeaderMap,
+    pairs: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(pairs) = pairs.map_err(|error| Problem::wrong(error.body_text()))?;
+    if let Some(page) = streaming::events_or_else(&served, &headers, &pairs).await? {
+        return Ok(page);
+    }
     let Query(query) = query.map_err(|error| Problem::wrong(error.body_text()))?;
-    list(&admin, query).await
+    Ok(list(&admin, query).await?.into_response())
 }
 
 /// The events that a query means.

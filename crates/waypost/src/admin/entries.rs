@@ -17,7 +17,7 @@ use waypost_store::EntryKind;
 use super::Admin;
 use super::problem::Problem;
 use super::who::Who;
-use crate::config::{self, Fallback, Mode, SignWith};
+use crate::config::{self, CaFile, Fallback, Mode, SignWith};
 use crate::pinging;
 use crate::registry::{Added, ChangeError, Destination, Rotation, Route, Source, Table, Upstream};
 use crate::rendering::time;
@@ -284,6 +284,7 @@ fn upstream_view(upstream: &Upstream) -> Value {
         "mode": mode(settings.mode),
         "fallback": fallback(settings.fallback),
         "origin": settings.origin.to_string(),
+        "ca_file": ca_file(settings.ca_file.as_ref()),
         "paths": settings.paths,
         "app_secrets": settings.app_secrets.len(),
         "verify_tokens": settings.verify_tokens.len(),
@@ -347,6 +348,7 @@ fn settings_of(table: &Table, name: &str) -> Map<String, Value> {
             "batches": settings.batches.as_str(),
             "sign_with": sign_with(&settings.sign_with),
             "allow_private": settings.allow_private,
+            "ca_file": ca_file(settings.ca_file.as_ref()),
             "upstream": true,
             "provision": upstream.provision.as_str(),
         }))
@@ -371,6 +373,7 @@ fn settings_view(destination: &Destination) -> Value {
         "sign_with": sign_with(&settings.sign_with),
         "webhook_secrets": settings.webhook_secrets.len(),
         "allow_private": settings.allow_private,
+        "ca_file": ca_file(settings.ca_file.as_ref()),
         "upstream": false,
         "provision": destination.provision.as_str(),
     })
@@ -398,6 +401,11 @@ fn match_view(wanted: &Match) -> Value {
     }
     let keys = wanted.keys().map(|(key, values)| (key.as_str().to_owned(), values.collect::<Value>()));
     Value::Object(keys.collect())
+}
+
+/// The file of further trust; null where there is none.
+fn ca_file(file: Option<&CaFile>) -> Value {
+    json!(file.map(|file| file.path.display().to_string()))
 }
 
 /// What signs, never with what.

@@ -5,6 +5,7 @@
 //! the server keeps in `DIR/admin-token`; through the socket, which only its owner can open, it wants none.
 
 mod api;
+mod certificates;
 mod entries;
 mod health;
 mod metrics;
@@ -12,6 +13,7 @@ mod operate;
 mod problem;
 mod quarantine;
 mod token;
+mod tokens;
 mod trying;
 mod who;
 
@@ -30,9 +32,12 @@ use waypost_store::Store;
 
 use crate::public::Public;
 use crate::registry::Registry;
+use crate::streaming::{self, Door, Served, Streaming};
 
+pub(crate) use api::method_not_allowed;
 pub(crate) use health::LastProbe;
 pub(crate) use metrics::MetricsPage;
+pub(crate) use problem::Problem;
 pub(crate) use token::AdminToken;
 
 /// What the admin side shows and changes.
@@ -52,7 +57,9 @@ pub(crate) struct Admin {
     /// What gets it, where it comes by itself.
     pub(crate) acme: Option<Acme>,
     pub(crate) metrics: MetricsPage,
-    pub(crate) token: AdminToken,
+    pub(crate) token: Arc<AdminToken>,
+    /// The real-time stream.
+    pub(crate) streaming: Arc<Streaming>,
     /// Cancelled once the server drains.
     pub(crate) draining: CancellationToken,
     /// What the last look at the store said, and when.
@@ -63,13 +70,15 @@ pub(crate) struct Admin {
 pub(crate) fn guarded(admin: Arc<Admin>) -> Router {
     let api = api(&admin);
     let api = api.layer(axum::middleware::from_fn_with_state(admin.clone(), token::demand));
-    open(admin).merge(api).layer(axum::Extension(who::Who::by_token()))
+    let stream = stream(&admin, Door::Admin);
+    open(admin).merge(api).merge(stream).layer(axum::Extension(who::Who::by_token()))
 }
 
 /// The pages for the socket.
 pub(crate) fn trusted(admin: Arc<Admin>) -> Router {
     let api = api(&admin);
-    open(admin).merge(api).layer(axum::middleware::from_fn(who::by_socket))
+    let stream = stream(&admin, Door::Socket);
+    open(admin).merge(api).merge(stream).layer(axum::middleware::from_fn(who::by_socket))
 }
 
 /// The API, wherever it is served.
@@ -79,6 +88,14 @@ fn api(admin: &Arc<Admin>) -> Router {
         .merge(entries::routes(admin.clone()))
         .merge(quarantine::routes(admin.clone()))
         .merge(trying::routes(admin.clone()))
+        .merge(tokens::routes(admin.clone()))
+        .merge(certificates::routes(admin.clone()))
+}
+
+/// The stream, and the list of events, which has an address in common with it: they find out by themselves who asks.
+fn stream(admin: &Arc<Admin>, door: Door) -> Router {
+    let served = Served { streaming: admin.streaming.clone(), door };
+    streaming::pages(served.clone()).merge(api::listing(admin.clone(), served))
 }
 
 fn open(admin: Arc<Admin>) -> Router {
@@ -87,7 +104,7 @@ fn open(admin: Arc<Admin>) -> Router {
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::page))
         .fallback(problem::not_found)
-        .method_not_allowed_fallback(api::method_not_allowed)
+        .method_not_allowed_fallback(method_not_allowed)
         .with_state(admin)
 }
 

@@ -14,11 +14,23 @@ pub(crate) struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
+    /// A further member.
+    more: Option<(&'static str, String)>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into() }
+        Self { status, code, detail: detail.into(), more: None }
+    }
+
+    /// The same with a further member.
+    pub(crate) fn with(self, member: &'static str, value: String) -> Self {
+        Self { more: Some((member, value)), ..self }
+    }
+
+    /// The sentence.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// Something asked for does not exist.
@@ -35,13 +47,16 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("Error");
-        let document = json!({
+        let mut document = json!({
             "type": format!("urn:waypost:error:{}", self.code),
             "title": title,
             "status": self.status.as_u16(),
             "code": self.code,
             "detail": self.detail,
         });
+        if let Some((member, value)) = self.more {
+            document[member] = value.into();
+        }
         (self.status, [(CONTENT_TYPE, "application/problem+json")], document.to_string()).into_response()
     }
 }

@@ -44,7 +44,8 @@ impl AdminToken {
         Ok(Self(token))
     }
 
-    fn admits(&self, given: &[u8]) -> bool {
+    /// Whether it is the one.
+    pub(crate) fn admits(&self, given: &[u8]) -> bool {
         aws_lc_rs::constant_time::verify_slices_are_equal(self.0.as_bytes(), given).is_ok()
     }
 }

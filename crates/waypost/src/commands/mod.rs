@@ -15,6 +15,7 @@ mod query;
 pub(crate) mod route;
 mod serve;
 pub(crate) mod source;
+pub(crate) mod token;
 mod trigger;
 mod upstream;
 
@@ -45,6 +46,7 @@ pub(crate) async fn run(arguments: Arguments, inherited: Inherited) -> anyhow::R
         Command::Replay(arguments) => deliveries::replay(&server, arguments).await,
         Command::Pause { destination, json } => deliveries::hold(&server, &destination, true, json).await,
         Command::Resume { destination, json } => deliveries::hold(&server, &destination, false, json).await,
+        Command::Token(command) => token::run(&server, command).await,
         Command::Trigger(arguments) => trigger::run(&arguments).await,
         Command::Doctor(arguments) => doctor::run(&server, *arguments).await,
         Command::Import(command) => import::run(command),

@@ -15,6 +15,7 @@ use super::inputs::Inputs;
 use super::loading::Loading;
 use super::own::Own;
 use super::section::Read;
+use super::stream;
 use super::tls::{self, Shown};
 use super::units::written;
 use super::{Config, Limits, Retention, Server, Storage};
@@ -60,6 +61,7 @@ pub(super) fn compose(inputs: &Inputs, draft: Draft, loading: &mut Loading<'_>) 
     let storage = storage(inputs, draft.storage, loading);
     let retention = retention(draft.retention, loading);
     let limits = bounds(draft.limits, loading);
+    let stream = stream::compose(draft.stream, loading);
     let listening = listeners.iter().flat_map(|l| [&l.http, &l.https]).flat_map(|placed| &placed.addresses);
     let admin = listeners.as_ref().map(|listeners| listeners.admin);
     let own = Own::new(names(&domains), listening.copied().chain(admin));
@@ -86,6 +88,7 @@ pub(super) fn compose(inputs: &Inputs, draft: Draft, loading: &mut Loading<'_>) 
         retention: retention?,
         data_dir,
         limits: limits?,
+        stream: stream?,
         upstreams: upstreams?,
         sources: entries.sources,
         destinations: entries.destinations,

@@ -17,6 +17,7 @@ use super::page::Page;
 use super::pem::{self, Chain, Key};
 use super::secret;
 use super::section::{Read, Section, boolean, count, just, list, mapped, number, one_or_list, private, text};
+use super::stream;
 use super::units;
 use super::{Batches, CaFile, Fallback, Kind, Mode, Patience, Rate, Secret, SignWith};
 
@@ -30,6 +31,7 @@ pub(super) struct Draft {
     pub(super) storage: Storage,
     pub(super) retention: Retention,
     pub(super) limits: Limits,
+    pub(super) stream: stream::Draft,
     /// `None` where they could not be read.
     pub(super) upstreams: Option<Vec<Upstream>>,
     /// Sources, destinations and routes; `None` in the same way.
@@ -124,6 +126,7 @@ impl Draft {
             storage: Storage::default(),
             retention: Retention::default(),
             limits: Limits::default(),
+            stream: stream::Draft::default(),
             upstreams: Some(Vec::new()),
             entries: Some(entries::Drafts::default()),
         }
@@ -143,6 +146,7 @@ impl Draft {
             storage: Storage { path: Read::Faulty, ..Storage::default() },
             retention: Retention::default(),
             limits: Limits { body_bytes_max: Read::Faulty, ..Limits::default() },
+            stream: stream::Draft::default(),
             upstreams: None,
             entries: None,
         }
@@ -216,12 +220,13 @@ fn draft(mut whole: Section<'_>, loading: &mut Loading<'_>) -> Draft {
     let storage = storage(whole.section("storage", loading), loading);
     let retention = retention(whole.section("retention", loading), loading);
     let limits = limits(whole.section("limits", loading), loading);
+    let stream = stream::read(whole.section("stream", loading), loading);
     let upstreams = whole.sections("upstream", loading);
     let upstreams = upstreams.into_iter().map(|section| upstream(section, loading)).collect();
     let upstreams = Some(upstreams);
     let entries = Some(entries::read(&mut whole, loading));
     whole.finish(loading);
-    Draft { server, tls, storage, retention, limits, upstreams, entries }
+    Draft { server, tls, storage, retention, limits, stream, upstreams, entries }
 }
 
 fn server(mut section: Section<'_>, loading: &mut Loading<'_>) -> Server {

@@ -28,6 +28,7 @@ mod pem;
 mod restart;
 pub(crate) mod secret;
 mod section;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -53,6 +54,7 @@ pub(crate) use inputs::{Env, Inputs};
 pub(crate) use own::Own;
 pub(crate) use restart::restart_needed;
 pub(crate) use secret::Secret;
+pub(crate) use stream::Stream;
 pub(crate) use tls::{Acme, Tls, TlsFiles};
 pub(crate) use units::parse_duration;
 pub(crate) use waypost_domain::{Patience, Rate};
@@ -73,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Limits an operator may set.
     pub(crate) limits: Limits,
+    /// Who may read the stream.
+    pub(crate) stream: Stream,
     /// The allow-list, each host once: those of the file, then of the environment, then of the flags.
     pub(crate) upstreams: Vec<Upstream>,
     /// The file's sources.

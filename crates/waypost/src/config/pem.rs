@@ -82,6 +82,22 @@ pub(super) fn belong_together(chain: &Chain, key: &Key) -> Result<(), Wrong> {
     }
 }
 
+/// The first item of its kind in the file that `text` names.
+pub(super) fn item<T: PemObject>(
+    text: &str,
+    loading: &mut Loading<'_>,
+    name: &str,
+) -> Result<(PathBuf, T), Wrong> {
+    let (path, content) = read(text, loading)?;
+    match T::from_pem_slice(&content.bytes) {
+        Ok(item) => Ok((path, item)),
+        Err(_) => Err(Wrong::new(
+            format!("{} holds no {name} that could be read", shown(&path.to_string_lossy())),
+            format!("Name a PEM file with BEGIN {}", name.to_ascii_uppercase()),
+        )),
+    }
+}
+
 fn read(text: &str, loading: &mut Loading<'_>) -> Result<(PathBuf, Content), Wrong> {
     if text.is_empty() {
         return Err(Wrong::new("no file is named", "Write the path of a PEM file"));

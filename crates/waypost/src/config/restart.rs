@@ -14,6 +14,7 @@ pub(crate) fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
         retention,
         data_dir,
         limits,
+        stream: _,
         upstreams: _,
         sources: _,
         destinations: _,

@@ -310,7 +310,7 @@ fn is_there(kind: EntryKind, name: &str, table: &Table) -> bool {
         EntryKind::Source => table.sources().any(|source| is(&source.name)),
         EntryKind::Destination => table.destinations().any(|destination| is(&destination.name)),
         EntryKind::Route => table.routes().iter().any(|route| is(&route.name)),
-        EntryKind::Certificate => false,
+        EntryKind::Certificate | EntryKind::TokenKey | EntryKind::Token => false,
     }
 }
 
@@ -322,7 +322,7 @@ fn fits(kind: EntryKind, read: &Read, name: &str, wanted: &Wanted, table: &Table
         EntryKind::Source => SOURCES_MAX,
         EntryKind::Destination => DESTINATIONS_MAX,
         EntryKind::Route => ROUTES_MAX,
-        EntryKind::Certificate => 0,
+        EntryKind::Certificate | EntryKind::TokenKey | EntryKind::Token => 0,
     };
     if wanted.count(kind) >= most {
         return wrong(format!("there are {most} already, as many as there may be"));

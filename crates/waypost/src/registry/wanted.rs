@@ -67,7 +67,9 @@ impl Read {
                 made(config::destination_of_settings(settings, own)?, Self::Destination)
             }
             EntryKind::Route => made(config::route_of_settings(settings)?, Self::Route),
-            EntryKind::Certificate => return Err("a certificate is not made by hand".to_owned()),
+            EntryKind::Certificate | EntryKind::TokenKey | EntryKind::Token => {
+                return Err(format!("a {} is not made by hand", kind.as_str()));
+            }
         })
     }
 }
@@ -94,7 +96,7 @@ impl Wanted {
             EntryKind::Source => self.configured.sources.len(),
             EntryKind::Destination => self.configured.destinations.len(),
             EntryKind::Route => self.configured.routes.len(),
-            EntryKind::Certificate => 0,
+            EntryKind::Certificate | EntryKind::TokenKey | EntryKind::Token => 0,
         };
         let made = self.made.keys().filter(|(made, _)| *made == kind).count();
         configured + made
@@ -111,7 +113,7 @@ impl Wanted {
             EntryKind::Route => (0..)
                 .zip(&configured.routes)
                 .any(|(place, route)| route.name.as_deref().map_or_else(|| is(&unnamed(place)), is)),
-            EntryKind::Certificate => false,
+            EntryKind::Certificate | EntryKind::TokenKey | EntryKind::Token => false,
         }
     }
 

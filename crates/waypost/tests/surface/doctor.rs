@@ -75,19 +75,24 @@ async fn examine(home: &Home, url: &str, more: &[&str]) -> Examined {
     let ended = waypost(home.path(), &[&arguments, more].concat()).await;
     assert!(!ended.out.contains(SECRET) && !ended.out.contains(TOKEN), "a secret is told: {}", ended.out);
     assert!(ended.err.is_empty(), "{}", ended.err);
-    Examined { code: ended.code, findings: ended.json() }
+    Examined::of(&ended)
 }
 
 #[derive(Debug)]
-struct Examined {
-    code: Option<i32>,
+pub(crate) struct Examined {
+    pub(crate) code: Option<i32>,
     findings: Vec<Value>,
 }
 
 impl Examined {
+    /// What a run with `--json` found.
+    pub(crate) fn of(ended: &Ended) -> Self {
+        Self { code: ended.code, findings: ended.json() }
+    }
+
     /// The one finding of this severity and check whose words contain `words`; it says why and what to do.
     #[track_caller]
-    fn tells(&self, severity: &str, check: &str, words: &str) -> &Value {
+    pub(crate) fn tells(&self, severity: &str, check: &str, words: &str) -> &Value {
         let found = self.findings.iter().find(|finding| {
             finding["severity"] == severity
                 && finding["check"] == check
@@ -360,7 +365,7 @@ async fn no_listener_no_tls_and_no_name_are_told() {
     assert_eq!(examined.code, Some(1));
     let ended = waypost(chain.home.path(), &["doctor", "https://no-such-name.invalid/x", "--json"]).await;
     assert_eq!(ended.code, Some(1));
-    let examined = Examined { code: ended.code, findings: ended.json() };
+    let examined = Examined::of(&ended);
     examined.tells("fault", "dns", "does not resolve");
     for wrong in ["proxy.example.com/x", "ftp://proxy.example.com/", "https://u:p@proxy.example.com/"] {
         let ended = waypost(chain.home.path(), &["doctor", wrong]).await;
@@ -374,7 +379,7 @@ async fn a_private_address_is_a_warning_and_plain_http_a_fault() {
     let receiver = Receiver::start(exemplary).await;
     let url = format!("http://{}{PATH}", receiver.address);
     let ended = waypost(home.path(), &["doctor", &url, "--verify-token", TOKEN, "--json"]).await;
-    let examined = Examined { code: ended.code, findings: ended.json() };
+    let examined = Examined::of(&ended);
     examined.tells("fault", "address", "plain HTTP");
     examined.tells("warning", "dns", "no public address");
     examined.tells("ok", "handshake", "byte for byte");
@@ -412,7 +417,7 @@ async fn a_gateway_passes_its_own_examination() {
     let here =
         ["doctor", "--config", config.to_str().unwrap(), "--data", "data", "--ca-file", "root.pem", "--json"];
     let ended = waypost(setup.home.path(), &here).await;
-    let examined = Examined { code: ended.code, findings: ended.json() };
+    let examined = Examined::of(&ended);
     examined.tells("ok", "config", "stands");
     examined.tells("ok", "store", "the running server can write");
     examined.tells("ok", "disk", "durable");
@@ -423,7 +428,7 @@ async fn a_gateway_passes_its_own_examination() {
     waypost(setup.home.path(), &add).await.done();
     drop(receiver);
     let ended = waypost(setup.home.path(), &here).await;
-    let examined = Examined { code: ended.code, findings: ended.json() };
+    let examined = Examined::of(&ended);
     assert_eq!(examined.code, Some(1));
     for host in [HOST, "added.example"] {
         let told = |finding: &&Value| finding["subject"] == host && finding["check"] == "receiver";
@@ -454,7 +459,7 @@ async fn the_servers_own_certificate_is_judged_as_a_client_is_shown_it_and_at_re
     home.write("fixed.toml", text);
     let here = ["doctor", "--config", "fixed.toml", "--data", "data", "--ca-file", "root.pem", "--json"];
     let at_rest = waypost(home.path(), &here).await;
-    let at_rest = Examined { code: at_rest.code, findings: at_rest.json() };
+    let at_rest = Examined::of(&at_rest);
     at_rest.tells("fault", "certificate", "Doctor Middle R7");
     at_rest.tells("ok", "ports", "free to be listened on");
     at_rest.tells("fault", "dns", "does not resolve");
@@ -466,7 +471,7 @@ async fn the_servers_own_certificate_is_judged_as_a_client_is_shown_it_and_at_re
         .variable("WAYPOST_HTTPS", &format!("127.0.0.1:{https}"));
     let _gateway = setup.start().await;
     let running = waypost(home.path(), &here).await;
-    let running = Examined { code: running.code, findings: running.json() };
+    let running = Examined::of(&running);
     running.tells("ok", "certificate", "the chain is whole: 2 certificates");
     running.tells("ok", "certificate", "it is for gate.invalid");
     running.tells("ok", "ports", "can be connected to");
@@ -486,7 +491,7 @@ async fn a_server_that_does_not_run_is_examined_as_it_lies_there() {
     home.write("data/waypost.db", "not a store");
     let here = ["doctor", "--config", config, "--data", "data", "--json"];
     let ended = waypost(home.path(), &here).await;
-    let examined = Examined { code: ended.code, findings: ended.json() };
+    let examined = Examined::of(&ended);
     assert_eq!(examined.code, Some(1));
     examined.tells("note", "store", "no server runs");
     examined.tells("fault", "store", "too short");
@@ -504,6 +509,6 @@ async fn a_server_that_does_not_run_is_examined_as_it_lies_there() {
     home.write("waypost.toml", "[server]\nhttp = 80\n");
     let ended = waypost(home.path(), &here).await;
     assert_eq!(ended.code, Some(64));
-    let examined = Examined { code: ended.code, findings: ended.json() };
+    let examined = Examined::of(&ended);
     examined.findings.iter().for_each(|finding| assert_eq!(finding["check"], "config"));
 }

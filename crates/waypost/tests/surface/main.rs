@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails this way")]
 
 mod acts;
+mod ailing;
 mod answers;
 mod bytes;
 mod callers;

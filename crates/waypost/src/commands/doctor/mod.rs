@@ -1,7 +1,7 @@
 //! `waypost doctor`: finds out why messages do not come, and says what to do.
 //!
-//! Without an address it examines this server: its configuration, name, ports, certificate, clock, disk, store and
-//! receivers. With one it calls that as Meta would, from wherever it runs.
+//! Without an address it examines this server: its configuration, name, ports, certificate, clock, disk, store, sources,
+//! receivers, and what is owed or waits for a route. With one it calls that as Meta would, from wherever it runs.
 //!
 //! It changes nothing. No secret is in what it says; a verify token is sent only to a server whose certificate is
 //! believed, and events are sent only where that was asked for, bearing the ids of nobody.
@@ -17,14 +17,19 @@ mod clock;
 mod disk;
 mod finding;
 mod handshake;
+mod owed;
 mod ports;
 mod posting;
 mod reach;
 mod receivers;
+mod renewal;
+mod running;
 mod server;
+mod sources;
 mod speak;
 mod store;
 mod trust;
+mod words;
 
 use anyhow::{Context, anyhow};
 use waypost_domain::Clock;

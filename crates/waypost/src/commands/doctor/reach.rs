@@ -15,7 +15,8 @@ use waypost_outbound::address::is_public;
 
 use super::chain;
 use super::finding::Finding;
-use super::trust::{Trust, looking};
+use super::trust::Trust;
+use crate::certificate::looking;
 
 /// How long one step may take.
 const STEP_TIME_MAX: Duration = Duration::from_secs(5);

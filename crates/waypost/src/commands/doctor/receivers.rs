@@ -1,13 +1,16 @@
 //! The receivers: whether each can be reached as the gateway would reach it. Nothing is said to them.
 
+use std::path::Path;
+
 use http::Uri;
 use rustls::pki_types::CertificateDer;
 use tokio::task::JoinSet;
 use waypost_domain::{Clock, Origin, Scheme, UpstreamHost};
+use waypost_outbound::read_ca_file;
 
 use super::finding::Finding;
 use super::reach::{Private, Target, reach};
-use super::store::Running;
+use super::running::Running;
 use super::trust::Trust;
 use crate::config::{CaFile, Config};
 
@@ -39,11 +42,14 @@ pub(super) async fn examine(
     extra_roots: &[CertificateDer<'static>],
     clock: &Clock,
 ) -> anyhow::Result<Vec<Finding>> {
-    let mut findings = states(running);
+    let mut findings = Vec::new();
     let mut receivers = configured(config);
-    for added in running.destinations().iter().filter_map(of_item) {
-        if !receivers.iter().any(|known| known.name == added.name) {
-            receivers.push(added);
+    for item in running.said().iter().flat_map(|said| &said.destinations) {
+        match of_item(item) {
+            Ok(Some(added)) if receivers.iter().any(|known| known.name == added.name) => drop(added),
+            Ok(Some(added)) => receivers.push(added),
+            Ok(None) => {}
+            Err(finding) => findings.push(finding),
         }
     }
     if receivers.is_empty() {
@@ -99,8 +105,25 @@ fn configured(config: &Config) -> Vec<Receiver> {
     upstreams.chain(destinations).collect()
 }
 
-/// A receiver as the API shows it: an upstream, whose name is its host, or a destination, whose address says it.
-fn of_item(item: &serde_json::Value) -> Option<Receiver> {
+/// A receiver as the API shows it: an upstream, whose name is its host, or a destination, whose address says it; none where
+/// the item says neither.
+///
+/// # Errors
+///
+/// The finding, where the file of authorities that it is to be believed by cannot be read.
+fn of_item(item: &serde_json::Value) -> Result<Option<Receiver>, Finding> {
+    let Some(mut receiver) = shown(item) else { return Ok(None) };
+    if let Some(path) = item["ca_file"].as_str() {
+        receiver.roots = read_ca_file(Path::new(path)).map_err(|error| {
+            Finding::warning(CHECK, &receiver.name, format!("its ca_file cannot be read: {error:#}"))
+                .why("Deliveries go on with what the server read when it started, and no more after its next start")
+                .remedy(format!("Put the file back at {path}, readable by this user and the server's"))
+        })?;
+    }
+    Ok(Some(receiver))
+}
+
+fn shown(item: &serde_json::Value) -> Option<Receiver> {
     let name = item["name"].as_str()?;
     let url: Uri = item["url"].as_str()?.parse().ok()?;
     let origin: Origin = format!("{}://{}", url.scheme_str()?, url.authority()?).parse().ok()?;
@@ -117,30 +140,6 @@ fn of_item(item: &serde_json::Value) -> Option<Receiver> {
 
 fn bare(host: &UpstreamHost) -> String {
     host.name().trim_start_matches('[').trim_end_matches(']').to_owned()
-}
-
-/// What the running server knows about its receivers.
-fn states(running: &Running) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for item in running.destinations() {
-        let name = item["name"].as_str().unwrap_or_default();
-        if item["paused"] == true {
-            findings.push(
-                Finding::warning(CHECK, name, "paused")
-                    .why("What is owed to it waits")
-                    .remedy(format!("`waypost resume {name}` when it may go on")),
-            );
-        }
-        if item["down"] == true {
-            let code = item["last_failure"]["code"].as_str().unwrap_or("unknown");
-            findings.push(
-                Finding::fault(CHECK, name, format!("down; the last attempt ended with {code}"))
-                    .why("What is owed to it waits; nothing is lost")
-                    .remedy("docs/errors.md says what the code means; what follows shows how far one gets"),
-            );
-        }
-    }
-    findings
 }
 
 async fn look(receiver: &Receiver, trust: &Trust, clock: &Clock) -> Vec<Finding> {

@@ -11,8 +11,9 @@ use waypost_outbound::address::is_public;
 
 use super::finding::{Finding, Report, Severity};
 use super::reach::{Private, Target, reach};
+use super::running::Running;
 use super::trust::Trust;
-use super::{chain, clock as watch, disk, ports, receivers, store};
+use super::{chain, clock as watch, disk, owed, ports, receivers, renewal, sources, store};
 use crate::config::{self, Config, Inputs, Tls};
 use crate::exit::Exit;
 
@@ -47,7 +48,7 @@ pub(super) async fn examine(
     };
     let number = config.upstreams.len() + config.destinations.len();
     report.say([Finding::ok("config", "", format!("the configuration stands; receivers in it: {number}"))]);
-    let running = store::ask_running(&config.data_dir, clock).await;
+    let running = Running::ask(&config.data_dir, clock).await;
     report.say(running.findings());
     if !running.is_there() {
         report.say([store::at_rest(&config.storage.path)]);
@@ -56,6 +57,13 @@ pub(super) async fn examine(
     report.say(ports::examine(&config, running.is_there()).await);
     for domain in &config.server.domains {
         report.say(name_leads_here(domain, &config).await);
+    }
+    if let Some(said) = running.said() {
+        report.say(renewal::examine(said, clock));
+    }
+    report.say(sources::examine(&config, &running, clock).await);
+    if let Some(said) = running.said() {
+        report.say(owed::examine(said, clock).await);
     }
     match Trust::new(extra_roots) {
         Ok(trust) => {

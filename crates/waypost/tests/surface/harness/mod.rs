@@ -14,7 +14,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub(crate) use certificates::{Authority, client_of};
-pub(crate) use command::waypost;
+pub(crate) use command::{Ended, waypost};
 pub(crate) use gateway::{Gateway, Home, Setup};
 pub(crate) use meta::{SECRET, get, post, signature, signed, text, text_to, wamids};
 pub(crate) use receiver::{Heard, Receiver, Reply};
