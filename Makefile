@@ -35,10 +35,12 @@ deb: packages
 	./scripts/packages binutils xz-utils
 	./scripts/deb
 
-# Installs, starts, upgrades, removes and purges it. Not a part of `make test`: it needs root, and a kernel with overlayfs.
+# Installs, starts, upgrades, removes and purges it, then does it again under a real systemd. Not a part of `make test`: it needs
+# root, a kernel with overlayfs, and for the latter a Debian mirror.
 test-deb: packages
-	./scripts/packages binutils xz-utils iproute2 adduser init-system-helpers
+	./scripts/packages binutils xz-utils iproute2 adduser init-system-helpers debootstrap systemd-container
 	./scripts/test-deb
+	./scripts/test-unit
 
 packages:
 	@./scripts/packages gcc libc6-dev ca-certificates

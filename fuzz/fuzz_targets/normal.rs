@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use waypost_whatsapp::normal::{NormalEvent, Origin};
+use waypost_whatsapp::normal::{ContactChange, NormalEvent, Origin};
 use waypost_whatsapp::split;
 
 fuzz_target!(|body: &[u8]| {
@@ -13,8 +13,7 @@ fuzz_target!(|body: &[u8]| {
         let normal = NormalEvent::of(body, event, origin).with_raw(event);
         let text = serde_json::to_string(&normal).expect("it can be written");
         assert!(!split.readable || text.contains(event.raw));
-        if let Some(new) = normal.contact_new() {
-            serde_json::to_string(&new).expect("it can be written");
-        }
+        let told = normal.about_contact(ContactChange::Updated, "1.1");
+        serde_json::to_string(&told).expect("it can be written");
     }
 });

@@ -159,11 +159,15 @@ pub struct Share {
 }
 
 impl Share {
-    fn none(budget: &Budget) -> Self {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn none(budget: &Budget) -> Self {
         Self { budget: budget.clone(), bytes: 0 }
     }
 
-    fn grow(&mut self, by: usize) -> Result<(), Refusal> {
+    pub(crate) fn grow(&mut self, by: usize) -> Result<(), Refusal> {
         let account = &*self.budget.0;
         let taken = account.bytes_taken.fetch_add(by, Ordering::Relaxed);
         if taken + by > account.bytes_max {

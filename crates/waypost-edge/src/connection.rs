@@ -9,14 +9,14 @@ use std::task::Poll;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use waypost_outbound::{Listening, Socket};
 
 use crate::counters::{count, discount};
+use crate::desk::Desk;
 use crate::limits::{CLOSE_TIME_MAX, FAREWELL_TIME, LINGER_TIME_MAX, PROXY_TIME_MAX};
 use crate::listener::{ConnectionInfo, Door, Place};
 use crate::proxied::read_header;
@@ -110,7 +110,7 @@ where
 async fn farewell(door: &Door) {
     door.stopping.soft.cancelled().await;
     tokio::select! {
-        () = sleep(FAREWELL_TIME) => {}
+        () = sleep(door.stopping.farewell_time()) => {}
         () = door.stopping.hard.cancelled() => {}
     }
 }
@@ -123,10 +123,9 @@ where
 {
     let (counters, limits) = (&door.edge.counters, &door.edge.limits);
     let watch = Arc::new(Watch::new(place));
-    let io = TokioIo::new(WatchedStream::new(Listening::new(stream), watch.clone()));
+    let stream = WatchedStream::new(Listening::new(stream), watch.clone());
     let service = WatchedService { service, info, watch: watch.clone(), counters: counters.clone() };
-    let builder: &auto::Builder<TokioExecutor> = &door.edge.http;
-    let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
+    let mut desk = Desk::new(&door.edge, stream, service);
     let mut soft_stop = pin!(door.stopping.soft.cancelled());
     let mut hard_stop = pin!(door.stopping.hard.cancelled());
 
@@ -134,39 +133,52 @@ where
     let mut deadline = Instant::now() + limits.head_time_max;
     let mut alarm = pin!(sleep_until(deadline));
     let (mut listening, mut closing, mut leaving) = (false, false, None);
-    poll_fn(|cx| {
+    let mut idle_until = deadline;
+    let unheard = poll_fn(|cx| {
         loop {
-            if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+            if desk.poll(cx).is_ready() {
+                return Poll::Ready(None);
             }
             // Asked once, which leaves this task's waker there, and then only once the flag is up: asking takes a
             // lock that all connections share.
             if !listening || door.stopping.is_flagged() {
                 listening = true;
                 if hard_stop.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
+                    return Poll::Ready(None);
                 }
                 if leaving.is_none() && soft_stop.as_mut().poll(cx).is_ready() {
-                    leaving = Some(Instant::now() + FAREWELL_TIME);
+                    leaving = Some(Instant::now() + door.stopping.farewell_time());
                 }
             }
             let now_doing = watch.phase();
-            // A request under way is the last one; of HTTP/2 connections the client is told at once.
-            if leaving.is_some() && !closing && (watch.is_multiplexed() || now_doing.is_at_work()) {
+            // Of HTTP/2 connections the client is told at once. In HTTP/1 the next answer says that it is the last: one whose
+            // head has gone already has not said so, and another request may be on its way.
+            if leaving.is_some() && !closing && watch.is_multiplexed() {
                 closing = true;
-                connection.as_mut().graceful_shutdown();
+                desk.graceful_shutdown();
                 if !now_doing.is_at_work() {
                     deadline = deadline.min(Instant::now() + CLOSE_TIME_MAX);
                 }
                 continue;
             }
+            // What has begun to come is under way: it is served although the end has begun.
+            if leaving.is_some() && matches!(now_doing, Phase::Body(_)) && !desk.is_served() {
+                desk.hand_over();
+                continue;
+            }
             if now_doing != phase {
                 phase = now_doing;
+                if matches!(phase, Phase::Idle(_)) {
+                    idle_until = Instant::now() + limits.idle_time_max;
+                    leaving = leaving.map(|leave_at| leave_at.max(Instant::now() + FAREWELL_TIME));
+                }
                 deadline = Instant::now()
                     + match phase {
                         Phase::FirstHead | Phase::Head(_) => limits.head_time_max,
                         Phase::Idle(_) if closing => CLOSE_TIME_MAX.max(LINGER_TIME_MAX),
+                        Phase::Idle(_) if desk.is_served() => limits.ready_time.min(limits.idle_time_max),
                         Phase::Idle(_) => limits.idle_time_max,
+                        Phase::Body(_) => limits.body_time_max,
                         Phase::Busy(..) | Phase::Patient(..) => limits.stall_time_max,
                     };
             }
@@ -189,6 +201,19 @@ where
                 continue;
             }
             match phase {
+                Phase::Idle(_)
+                    if !closing && now < idle_until && leaving.is_none_or(|leave_at| now < leave_at) =>
+                {
+                    if watch.is_at_rest() {
+                        desk.take_back();
+                    }
+                    deadline = idle_until;
+                    continue;
+                }
+                Phase::Body(_) => {
+                    count(&counters.stalled);
+                    return Poll::Ready(desk.leave());
+                }
                 Phase::FirstHead | Phase::Head(_) if leaving.is_some() => {}
                 Phase::FirstHead | Phase::Head(_) => count(&counters.heads_timed_out),
                 Phase::Busy(..) => count(&counters.stalled),
@@ -203,16 +228,19 @@ where
                         count(&counters.idled_out);
                     }
                     closing = true;
-                    connection.as_mut().graceful_shutdown();
+                    desk.graceful_shutdown();
                     deadline = now + CLOSE_TIME_MAX;
                     alarm.as_mut().reset(deadline);
                     continue;
                 }
             }
-            return Poll::Ready(());
+            return Poll::Ready(None);
         }
     })
     .await;
+    if let Some(stream) = unheard {
+        let _ = timeout(LINGER_TIME_MAX, stream.refuse(Refusal::BodyTimedOut)).await;
+    }
     if let Some(remains) = watch.take_remains() {
         let _ = timeout(CLOSE_TIME_MAX, close(remains)).await;
     }

@@ -25,7 +25,9 @@ pub(crate) struct Framing {
     /// Whether a CR stands in what is not kept of it.
     line_is_odd: bool,
     head: Head,
-    requests: u64,
+    requests: u32,
+    /// Whether whoever sends the last of them waits to be told to go on.
+    expects: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -42,6 +44,19 @@ enum State {
     Off,
 }
 
+/// What has come of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Since {
+    /// Nothing: the last one has ended, and no other has begun.
+    Nothing,
+    /// Some of a head.
+    PartOfHead,
+    /// A head and some of its body, of which so much, as far as it is known, has yet to come by itself.
+    PartOfBody(u64),
+    /// All of it, or all that is of any use.
+    More,
+}
+
 #[derive(Debug, Default)]
 struct Head {
     begun: bool,
@@ -52,6 +67,7 @@ struct Head {
     length: Option<u64>,
     codings: u32,
     chunked: bool,
+    expects: bool,
 }
 
 impl Framing {
@@ -65,6 +81,7 @@ impl Framing {
             line_is_odd: false,
             head: Head::default(),
             requests: 0,
+            expects: false,
         }
     }
 
@@ -108,6 +125,28 @@ impl Framing {
             }
         }
         Ok(())
+    }
+
+    /// How many requests came whole, if nothing came after them; a number that none can be else.
+    pub(crate) fn whole(&self) -> u32 {
+        if self.state == State::Head && self.head_bytes == 0 { self.requests } else { u32::MAX }
+    }
+
+    /// Of so many requests known already: what has come since.
+    pub(crate) fn since(&self, known: u32) -> Since {
+        match (self.requests.wrapping_sub(known), self.state) {
+            (_, State::Off) => Since::More,
+            (0, State::Head) if self.head_bytes == 0 => Since::Nothing,
+            (0, State::Head) => Since::PartOfHead,
+            (1, State::Head) => Since::More,
+            (1, State::Body(left)) if !self.expects => Since::PartOfBody(left),
+            (1, State::ChunkSize | State::ChunkData(_) | State::ChunkEnd(_) | State::Trailers)
+                if !self.expects =>
+            {
+                Since::PartOfBody(0)
+            }
+            _ => Since::More,
+        }
     }
 
     /// Follows a line as far as it has come, and says how far that is.
@@ -188,7 +227,8 @@ impl Framing {
             return Ok(());
         }
         if line.is_empty() {
-            self.requests += 1;
+            self.requests = self.requests.wrapping_add(1);
+            self.expects = self.head.expects;
             self.head_bytes = 0;
             self.state = std::mem::take(&mut self.head).end()?;
             return Ok(());
@@ -209,6 +249,7 @@ impl Head {
                 self.hosts += 1;
                 self.host_is_odd |= is_overlong || !is_host(value);
             }
+            6 if name.eq_ignore_ascii_case(b"expect") => self.expects = true,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 self.lengths += 1;
                 self.length = decimal(value).filter(|_| !is_overlong);

@@ -5,16 +5,12 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::TcpListener;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
-
-use crate::listener::Listener;
-use crate::supervisor::Inherited;
 
 /// Sockets that are handed over at once; the system has 253.
 pub const SOCKETS_MAX: usize = 64;
@@ -22,32 +18,31 @@ pub const SOCKETS_MAX: usize = 64;
 /// What is said with them, so that neither end takes something else for a handover.
 const WORD: &[u8; 16] = b"waypost sockets\n";
 
-/// Hands these listeners to the process at the other end of a Unix socket. They go on being ours, too: what is still
+/// Hands these sockets to the process at the other end of a Unix socket. They go on being ours, too: what is still
 /// accepted here is served here.
 ///
 /// # Errors
 ///
 /// When there are too many, or the other end does not take them.
-pub fn give(to: impl AsFd, listeners: &[&Listener]) -> io::Result<()> {
-    if listeners.len() > SOCKETS_MAX {
+pub fn give(to: impl AsFd, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if sockets.len() > SOCKETS_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many sockets to hand over"));
     }
-    let sockets: Vec<_> = listeners.iter().map(|listener| listener.as_fd()).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut rights = SendAncillaryBuffer::new(&mut space);
-    if !sockets.is_empty() && !rights.push(SendAncillaryMessage::ScmRights(&sockets)) {
+    if !sockets.is_empty() && !rights.push(SendAncillaryMessage::ScmRights(sockets)) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many sockets to hand over"));
     }
     let sent = sendmsg(to, &[IoSlice::new(WORD)], &mut rights, SendFlags::NOSIGNAL)?;
     if sent == WORD.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
-/// Takes the listeners that the process at the other end hands over. Blocks until it does.
+/// Takes the sockets that the process at the other end hands over, in its order. Blocks until it does.
 ///
 /// # Errors
 ///
 /// When the other end ends, or hands over something else.
-pub fn take(from: impl AsFd) -> io::Result<Inherited> {
+pub fn take(from: impl AsFd) -> io::Result<Vec<OwnedFd>> {
     let mut said = [0; WORD.len()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut rights = RecvAncillaryBuffer::new(&mut space);
@@ -61,24 +56,32 @@ pub fn take(from: impl AsFd) -> io::Result<Inherited> {
     if received.bytes != WORD.len() || said != *WORD {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the other process handed over no sockets"));
     }
-    Inherited::of(sockets.into_iter().map(TcpListener::from).collect())
+    Ok(sockets)
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::os::unix::net::UnixStream;
+    use std::net::TcpListener;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     use super::*;
 
-    #[tokio::test]
-    async fn sockets_arrive_with_their_addresses() {
+    #[test]
+    fn sockets_of_every_kind_arrive_in_their_order() {
         let (giver, taker) = UnixStream::pair().unwrap();
-        let four = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let six = Listener::bind("[::1]:0".parse().unwrap()).unwrap();
-        give(&giver, &[&four, &six]).unwrap();
-        let taken = take(&taker).unwrap();
-        assert_eq!(taken.left(), [four.local_addr().unwrap(), six.local_addr().unwrap()]);
+        let folder = tempfile::tempdir().unwrap();
+        let six = TcpListener::bind("[::1]:0").unwrap();
+        let local = UnixListener::bind(folder.path().join("socket")).unwrap();
+        give(&giver, &[six.as_fd(), local.as_fd()]).unwrap();
+        let mut taken = take(&taker).unwrap().into_iter();
+        let (first, second) = (taken.next().unwrap(), taken.next().unwrap());
+        assert_eq!(TcpListener::from(first).local_addr().unwrap(), six.local_addr().unwrap());
+        drop(local);
+        let second = UnixListener::from(second);
+        let _caller = UnixStream::connect(folder.path().join("socket")).unwrap();
+        second.accept().unwrap();
+        assert!(taken.next().is_none());
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod certificates;
 mod client_certificates;
 mod connection;
 mod counters;
+mod desk;
 pub mod forwarded;
 mod framing;
 pub mod handover;

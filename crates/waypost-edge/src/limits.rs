@@ -25,6 +25,14 @@ pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
 /// What is read of an HTTP/1 connection at once, and what waits to be written to it.
 pub const BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Connections that may be served at once before requests, bodies included, are waited for whole and only then served.
+pub const EASILY_SERVED_MAX: usize = 1_024;
+/// What is waited for then of one request.
+pub const WAITING_BYTES_MAX: usize = 64 * 1024;
+/// Memory for requests that come in parts, all connections together. What does not fit is given on as it is.
+pub const ALL_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a connection without a request is kept ready for the next, unless told otherwise.
+pub const READY_TIME: Duration = Duration::from_millis(500);
 /// Streams a client may reset before they were worked on, per HTTP/2 connection.
 pub const RESET_STREAMS_MAX: usize = 32;
 /// Streams that may be reset for a client's errors, per HTTP/2 connection.

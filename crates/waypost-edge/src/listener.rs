@@ -4,32 +4,31 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
 use http::header::HeaderValue;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use hyper_util::server::conn::auto;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use waypost_domain::limits::{
-    CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, HANDSHAKE_TIME_MAX, HEAD_BYTES_MAX, HEAD_TIME_MAX,
-    HEADERS_MAX, IDLE_TIME_MAX, STREAMS_PER_CONNECTION_MAX,
+    BODY_TIME_MAX, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, HANDSHAKE_TIME_MAX, HEAD_BYTES_MAX,
+    HEAD_TIME_MAX, HEADERS_MAX, IDLE_TIME_MAX, STREAMS_PER_CONNECTION_MAX,
 };
 
+use crate::body::Budget;
 use crate::client_certificates::ClientProof;
 use crate::connection::serve_connection;
 use crate::counters::{EdgeCounters, count, discount};
+use crate::desk::Http;
 use crate::limits::{
-    ACCEPT_PAUSE, BACKLOG, BUFFER_BYTES_MAX, CLOSE_TIME_MAX, ERROR_STREAMS_MAX, PING_INTERVAL, PING_TIME_MAX,
-    RESET_STREAMS_MAX, STALL_TIME_MAX,
+    ACCEPT_PAUSE, ALL_WAITING_BYTES_MAX, BACKLOG, CLOSE_TIME_MAX, FAREWELL_TIME, STALL_TIME_MAX,
 };
 use crate::prefixes::Prefixes;
 use crate::quota::{Full, Quota, Seat};
@@ -136,14 +135,21 @@ pub struct ConnectionLimits {
     pub connections_max: usize,
     /// Connections open at once from one address (IPv6: one network of 64 bits).
     pub connections_per_address_max: usize,
-    /// Largest head of an HTTP/1 request, and largest header list of an HTTP/2 one; at most [`BUFFER_BYTES_MAX`].
+    /// Largest head of an HTTP/1 request, and largest header list of an HTTP/2 one; at most
+    /// [`crate::limits::BUFFER_BYTES_MAX`].
     pub head_bytes_max: usize,
     /// Most header lines.
     pub headers_max: usize,
     /// How long a head may take: from the connection for the first, from its first byte for the others.
     pub head_time_max: Duration,
+    /// How long a small body may take before its request is refused; that of a large one is limited by who reads it.
+    pub body_time_max: Duration,
     /// How long a kept connection may stay without a request.
     pub idle_time_max: Duration,
+    /// How long a kept connection without a request is kept ready for the next; after that it takes up less room.
+    pub ready_time: Duration,
+    /// Connections that may be served at once before requests, bodies included, are waited for whole and only then served.
+    pub easily_served_max: usize,
     /// How long a TLS handshake may take, waiting for its turn included.
     pub handshake_time_max: Duration,
     /// How long a request or answer may be under way without a step forward.
@@ -160,7 +166,10 @@ impl Default for ConnectionLimits {
             head_bytes_max: HEAD_BYTES_MAX,
             headers_max: HEADERS_MAX,
             head_time_max: HEAD_TIME_MAX,
+            body_time_max: BODY_TIME_MAX,
             idle_time_max: IDLE_TIME_MAX,
+            ready_time: Duration::ZERO,
+            easily_served_max: 0,
             handshake_time_max: HANDSHAKE_TIME_MAX,
             stall_time_max: STALL_TIME_MAX,
             streams_max: STREAMS_PER_CONNECTION_MAX,
@@ -217,6 +226,9 @@ pub struct Stop {
     pub soft: CancellationToken,
     /// End at once.
     pub hard: CancellationToken,
+    /// Cancelled before `soft` where another process goes on with the same sockets: what waits is left to it, and kept
+    /// connections stay until they have had one more answer, which says that it is the last, or have idled as long as ever.
+    pub succession: CancellationToken,
 }
 
 /// All public listeners together: they share seats and counters. Cheap to clone.
@@ -226,7 +238,11 @@ pub struct Edge(Arc<EdgeParts>);
 pub(crate) struct EdgeParts {
     pub(crate) limits: ConnectionLimits,
     pub(crate) counters: Arc<EdgeCounters>,
-    pub(crate) http: auto::Builder<TokioExecutor>,
+    pub(crate) http: Http,
+    /// Connections that hyper has.
+    pub(crate) served: AtomicUsize,
+    /// The room for requests that come in parts.
+    pub(crate) waiting: Budget,
     pub(crate) quota: Arc<Quota>,
 }
 
@@ -234,8 +250,10 @@ impl Edge {
     /// With these limits.
     pub fn new(limits: ConnectionLimits) -> Self {
         let quota = Arc::new(Quota::new(limits.connections_max, limits.connections_per_address_max));
-        let http = http(&limits);
-        Self(Arc::new(EdgeParts { limits, counters: Arc::default(), http, quota }))
+        let http = Http::new(&limits);
+        let waiting = Budget::new(ALL_WAITING_BYTES_MAX);
+        let served = AtomicUsize::default();
+        Self(Arc::new(EdgeParts { limits, counters: Arc::default(), http, served, waiting, quota }))
     }
 
     /// What was seen so far.
@@ -245,7 +263,8 @@ impl Edge {
 
     /// Serves a listener until it is told to stop and every connection has ended. After `stop.soft` no connection is
     /// accepted but those that wait already; those without a request are closed within [`crate::limits::FAREWELL_TIME`], the others
-    /// when their requests are answered; after `stop.hard` all are cut.
+    /// when their requests are answered; after `stop.hard` all are cut. In a succession ([`Stop::succession`]) what waits is left
+    /// to the successor, and nobody who keeps a connection finds it closed earlier than ever without having been told.
     ///
     /// A request that offers to go on as a `WebSocket`, to the letter, bears a [`hyper::upgrade::OnUpgrade`] among its extensions;
     /// a service that answers 101 gets the connection from it, and must end it after `stop.soft`. No other request can be
@@ -283,14 +302,16 @@ impl Edge {
                 }
             }
         }
+        let is_succeeded = stop.succession.is_cancelled();
         // What waits to be accepted would be reset with the socket: it is served as far as it goes.
-        for _ in 0..BACKLOG {
+        for _ in 0..if is_succeeded { 0 } else { BACKLOG } {
             let Some(Ok((stream, peer))) = waiting(&socket).await else { break };
             door.admit(stream, peer, &service);
         }
         drop(socket);
         door.connections.close();
-        door.stopping.flag(&door.stopping.soft);
+        let farewell_time = if is_succeeded { self.0.limits.idle_time_max } else { FAREWELL_TIME };
+        door.stopping.take_leave(farewell_time);
         tokio::select! {
             () = door.connections.wait() => {}
             () = stop.hard.cancelled() => {
@@ -372,9 +393,20 @@ pub(crate) struct Stopping {
     flagged: AtomicBool,
     pub(crate) soft: CancellationToken,
     pub(crate) hard: CancellationToken,
+    farewell_time: OnceLock<Duration>,
 }
 
 impl Stopping {
+    fn take_leave(&self, farewell_time: Duration) {
+        let _ = self.farewell_time.set(farewell_time);
+        self.flag(&self.soft);
+    }
+
+    /// How long connections without a request are kept once the stop has begun.
+    pub(crate) fn farewell_time(&self) -> Duration {
+        self.farewell_time.get().copied().unwrap_or(FAREWELL_TIME)
+    }
+
     fn flag(&self, token: &CancellationToken) {
         self.flagged.store(true, Ordering::SeqCst);
         token.cancel();
@@ -403,26 +435,4 @@ fn concerns_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
-}
-
-fn http(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    // The time of a head is limited by the connection's driver, which can tell it from idling.
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .max_headers(limits.headers_max)
-        .max_buf_size(BUFFER_BYTES_MAX);
-    http.http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.streams_max)
-        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
-        .initial_stream_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024)
-        .max_send_buf_size(64 * 1024)
-        .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
-        .max_local_error_reset_streams(ERROR_STREAMS_MAX)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIME_MAX);
-    http
 }

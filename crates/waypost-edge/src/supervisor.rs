@@ -106,6 +106,11 @@ impl Supervisor {
         Self { notices, watchdog_every: watchdog }
     }
 
+    /// Whether there is one.
+    pub fn is_there(&self) -> bool {
+        self.notices.is_some()
+    }
+
     /// How often [`Supervisor::alive`] must be said: twice as often as the supervisor demands.
     pub fn alive_every(&self) -> Option<Duration> {
         self.watchdog_every.map(|demanded| (demanded / 2).max(Duration::from_millis(1)))

@@ -33,7 +33,7 @@ use crate::upgrade::offers_websocket;
 
 mod stream;
 
-pub(crate) use stream::WatchedStream;
+pub(crate) use stream::{Came, WatchedStream};
 
 /// The state of one connection, written by its parts and read by its driver. The connection's place is held by it, and so
 /// given back when the last part is gone: where a connection was handed over to another protocol, that is its end.
@@ -45,6 +45,14 @@ pub(crate) struct Watch {
     patient: AtomicU32,
     steps: AtomicU32,
     head_begun: AtomicBool,
+    /// Whether a body is waited for before anybody is given the request.
+    body_begun: AtomicBool,
+    /// The requests whose answers have left altogether.
+    flushed: AtomicU32,
+    /// The requests that came whole, if nothing came after them.
+    whole: AtomicU32,
+    /// Whether the end was said.
+    ended: AtomicBool,
     multiplexed: AtomicBool,
     lingering: AtomicBool,
     /// Whether the connection speaks another protocol now.
@@ -69,6 +77,8 @@ pub(crate) enum Phase {
     FirstHead,
     /// A later head has begun to come.
     Head(u32),
+    /// A body has begun to come, and its request waits for it.
+    Body(u32),
     /// Nothing is asked.
     Idle(u32),
     /// A request or its answer is under way.
@@ -93,6 +103,10 @@ impl Watch {
             patient: AtomicU32::default(),
             steps: AtomicU32::default(),
             head_begun: AtomicBool::default(),
+            body_begun: AtomicBool::default(),
+            flushed: AtomicU32::default(),
+            whole: AtomicU32::default(),
+            ended: AtomicBool::default(),
             multiplexed: AtomicBool::default(),
             lingering: AtomicBool::default(),
             upgraded: AtomicBool::default(),
@@ -108,6 +122,8 @@ impl Watch {
             let steps = self.steps.load(Relaxed);
             let is_patient = self.patient.load(Relaxed) == in_flight && !self.blocked.load(Relaxed);
             if is_patient { Phase::Patient(begun, steps) } else { Phase::Busy(begun, steps) }
+        } else if self.body_begun.load(Relaxed) {
+            Phase::Body(begun)
         } else if begun == 0 {
             Phase::FirstHead
         } else if self.head_begun.load(Relaxed) && !self.multiplexed.load(Relaxed) {
@@ -125,6 +141,18 @@ impl Watch {
         self.upgraded.load(Relaxed)
     }
 
+    /// Whether hyper has nothing to do with the connection: every request that has begun to come was answered, and every
+    /// answer has left.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let begun = self.begun.load(Relaxed);
+        self.in_flight.load(Relaxed) == 0
+            && self.flushed.load(Relaxed) == begun
+            && self.whole.load(Relaxed) == begun
+            && !self.ended.load(Relaxed)
+            && !self.multiplexed.load(Relaxed)
+            && self.held().remains.is_none()
+    }
+
     /// What is left of a connection that hyper gave out of its hands without reason: it does so at the end of each one that
     /// was ever asked for another protocol, whatever the answer was.
     pub(crate) fn take_remains(&self) -> Option<OnUpgrade> {
@@ -135,6 +163,7 @@ impl Watch {
         self.in_flight.fetch_add(1, Relaxed);
         self.begun.fetch_add(1, Relaxed);
         self.head_begun.store(false, Relaxed);
+        self.body_begun.store(false, Relaxed);
         if version == Version::HTTP_2 {
             self.multiplexed.store(true, Relaxed);
         }

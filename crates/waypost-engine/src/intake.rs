@@ -1,28 +1,24 @@
 //! Intake: proved, read, made durable, owed.
 //!
 //! **The promise:** a [`Receipt`] means that the request, its events and all that is owed for them are on
-//! disk and synced. Content never causes refusal: whatever the body holds, a proved request is
+//! disk and synced; what follows from them is done a moment later, once they have their place. Content never causes refusal: whatever the body holds, a proved request is
 //! accepted. A request that proved nothing gets no further than [`prove`].
 
-use std::collections::HashSet;
 use std::mem::size_of;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::Level;
-use waypost_domain::{Clock, HeaderBlock, Priority, RequestId, UnixMillis, limits};
-use waypost_store::{
-    Accept, Accepted, Covers, NewContact, NewDelivery, NewEvent, RequestBody, Store, StoreError,
-};
+use waypost_domain::{Clock, HeaderBlock, Priority, UnixMillis, limits};
+use waypost_store::{Accept, Covers, NewContact, NewDelivery, NewEvent, Store, StoreError};
 use waypost_whatsapp::{AppSecrets, Contact, Event, SignatureError, split};
 
-use crate::bodies::{Bodies, Content, LARGE_BODY_BYTES};
+use crate::aftermath::Aftermath;
+use crate::bodies::LARGE_BODY_BYTES;
 use crate::dispatch::Dispatcher;
-use crate::metrics::{Metrics, NoveltyLabel, ReasonLabel};
+use crate::metrics::{Metrics, ReasonLabel};
 use crate::pressure::Pressure;
 use crate::routing::{Routing, facts, priority};
-use crate::stream::Stream;
 
 /// Large bodies that are read at once.
 const LARGE_READS_MAX: usize = 2;
@@ -31,16 +27,12 @@ const LARGE_READS_MAX: usize = 2;
 const EVENTS_IN_FLIGHT_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// The measure in which that weight is shared out.
 const SHARE_BYTES: usize = 4 * 1024;
-/// Events of so much weight are counted until they are on disk, though their caller has been told 503 meanwhile.
-const HEAVY_BYTES: usize = 1024 * 1024;
 
 /// Accepts requests. Cheap to clone.
 #[derive(Clone)]
 pub struct Intake {
     store: Store,
-    bodies: Arc<Bodies>,
     pressure: Pressure,
-    stream: Stream,
     large: Arc<Semaphore>,
     shares: Arc<Semaphore>,
     clock: Clock,
@@ -83,12 +75,8 @@ pub struct Arrival {
 /// Proof that a request is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
-    /// Its identifier.
-    pub request: RequestId,
-    /// How many events it had.
+    /// How many events it has. Which of them are new is found out a moment later.
     pub events: usize,
-    /// Whether all of them had been accepted before.
-    pub duplicate: bool,
 }
 
 /// Proves that a body is Meta's by the signature headers that came with it (every value of
@@ -112,10 +100,17 @@ pub fn prove<'h>(
 impl Intake {
     /// An intake into `store`, for what `dispatcher` then delivers.
     pub fn new(store: Store, dispatcher: &Dispatcher, clock: Clock, metrics: Metrics) -> Self {
-        let (bodies, pressure, stream) = (dispatcher.bodies(), dispatcher.pressure(), dispatcher.stream());
+        let aftermath = Aftermath {
+            destinations: dispatcher.finder(),
+            bodies: dispatcher.bodies(),
+            stream: dispatcher.stream().waker(),
+            metrics: metrics.clone(),
+        };
+        store.when_applied(Box::new(move |group| aftermath.of(group)));
+        let pressure = dispatcher.pressure();
         let large = Arc::new(Semaphore::new(LARGE_READS_MAX));
         let shares = Arc::new(Semaphore::new(SHARES as usize));
-        Self { store, bodies, pressure, stream, large, shares, clock, metrics }
+        Self { store, pressure, large, shares, clock, metrics }
     }
 
     /// Makes a request durable, and owes its events to whom `routing` leads them. What nobody takes is
@@ -126,54 +121,25 @@ impl Intake {
     /// When the store could not keep it, or not in time: then the caller must not be told 200.
     pub async fn accept(&self, arrival: Arrival, routing: &Routing) -> Result<Receipt, StoreError> {
         let started = self.clock.monotonic();
-        let source = arrival.source.clone();
         let waiting = self.pressure.wait();
-        let accepted = tokio::time::timeout(limits::ACCEPT_TIME_MAX, self.keep(arrival, routing)).await;
+        let kept = tokio::time::timeout(limits::ACCEPT_TIME_MAX, self.keep(arrival, routing)).await;
         drop(waiting);
-        let accepted = accepted.unwrap_or(Err(StoreError::Busy)).inspect_err(|error| {
+        let events = kept.unwrap_or(Err(StoreError::Busy)).inspect_err(|error| {
             self.metrics.refused.get_or_create(&ReasonLabel { reason: error.code() }).inc();
         })?;
-        self.count(&accepted);
-        if accepted.quarantined > 0 {
-            tracing::warn!(source = %source, request = %accepted.request, events = accepted.quarantined, "no route takes these events; they are quarantined until a route does and they are replayed");
-        }
-        if tracing::enabled!(Level::DEBUG) {
-            for (event, repeats) in &accepted.events {
-                // By its identifier alone: a key may hold a phone number.
-                tracing::debug!(source = %source, %event, duplicate = repeats.is_some(), "event received");
-            }
-        }
+        self.metrics.acknowledged.inc();
         self.metrics.accept_time.observe(self.clock.monotonic().saturating_sub(started).as_secs_f64());
-        Ok(Receipt {
-            request: accepted.request,
-            events: accepted.events.len(),
-            duplicate: accepted.is_duplicate(),
-        })
+        Ok(Receipt { events })
     }
 
-    async fn keep(&self, arrival: Arrival, routing: &Routing) -> Result<Accepted, StoreError> {
-        let content = RequestBody {
-            source: arrival.source.clone(),
-            target: arrival.target.clone(),
-            headers: arrival.headers.clone(),
-            body: arrival.proved.body.clone(),
-        };
+    /// Says how many events it kept.
+    async fn keep(&self, arrival: Arrival, routing: &Routing) -> Result<usize, StoreError> {
         let accept = self.read(arrival, routing).await?;
-        let weight = weight(&accept);
-        let share = self.share(weight).await?;
-        let store = self.store.clone();
-        let accepted = async move {
-            let accepted = store.accept(accept).await;
-            drop(share);
-            accepted
-        };
-        let accepted = if weight < HEAVY_BYTES {
-            accepted.await
-        } else {
-            tokio::spawn(accepted).await.unwrap_or(Err(StoreError::Closed))
-        }?;
-        self.hand_over(content, &accepted, routing);
-        Ok(accepted)
+        let events = accept.events.len();
+        let share = self.share(weight(&accept)).await?;
+        let kept = self.store.keep(accept).await;
+        drop(share);
+        kept.map(|()| events)
     }
 
     /// Reads the body: a large one on a thread of its own, and few of those at once.
@@ -200,40 +166,6 @@ impl Intake {
     async fn share(&self, weight: usize) -> Result<OwnedSemaphorePermit, StoreError> {
         let shares = u32::try_from(weight / SHARE_BYTES).map_or(SHARES, |shares| shares.min(SHARES));
         self.shares.clone().acquire_many_owned(shares).await.map_err(|_| StoreError::Closed)
-    }
-
-    /// Lets those who are now owed something know, and leaves the body ready for them.
-    fn hand_over(&self, content: RequestBody, accepted: &Accepted, routing: &Routing) {
-        self.stream.wake();
-        let owed: HashSet<&str> = accepted.owed.iter().map(|owed| &*owed.destination).collect();
-        let recipients: Vec<_> = match owed.len() {
-            0 => return,
-            _ => routing.recipients().filter(|recipient| owed.contains(&*recipient.name)).collect(),
-        };
-        let live: HashSet<&str> = recipients
-            .iter()
-            .filter(|recipient| recipient.destination.is_live())
-            .map(|recipient| &*recipient.name)
-            .collect();
-        let takes = accepted.owed.iter().filter(|owed| live.contains(&*owed.destination)).count();
-        if takes > 0 {
-            let in_pieces = accepted.owed.iter().any(|owed| owed.event.is_some());
-            self.bodies.put(accepted.request, Arc::new(Content::new(content, in_pieces)), takes);
-        }
-        for recipient in recipients {
-            recipient.destination.owe();
-        }
-    }
-
-    fn count(&self, accepted: &Accepted) {
-        self.metrics.acknowledged.inc();
-        let repeats = accepted.events.iter().filter(|(_, repeats)| repeats.is_some()).count() as u64;
-        let new = accepted.events.len() as u64 - repeats;
-        for (novelty, number) in [("new", new), ("duplicate", repeats)] {
-            if number > 0 {
-                self.metrics.events.get_or_create(&NoveltyLabel { novelty }).inc_by(number);
-            }
-        }
     }
 }
 

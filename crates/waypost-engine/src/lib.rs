@@ -9,6 +9,7 @@
 //! - [`sender`] tries a delivery once.
 //! - [`stream`] shows events to all who want to follow them.
 
+mod aftermath;
 pub mod bodies;
 pub mod dispatch;
 pub mod gate;

@@ -14,8 +14,8 @@ use std::time::Duration;
 use waypost_domain::limits::{DEDUPE_WINDOW, WRITER_QUEUE_BYTES_MAX, WRITER_QUEUE_MAX};
 use waypost_domain::{AttemptTiming, Clock, HeaderBlock, Priority, UnixMillis};
 use waypost_store::{
-    Accept, AttemptRecord, Covers, NewDelivery, NewEvent, Prune, Retention, Settled, Settlement, Store,
-    StoreOptions, Turn,
+    Accept, AttemptRecord, Covers, NewContact, NewDelivery, NewEvent, Prune, Retention, Settled, Settlement,
+    Store, StoreOptions, Turn,
 };
 
 #[global_allocator]
@@ -210,7 +210,13 @@ fn request(number: u64, at: UnixMillis) -> Accept {
             occurred_at: Some(at),
             once: true,
             quarantined: false,
-            contact: None,
+            contact: Some(NewContact {
+                number: "204817163050918".into(),
+                user: Some(format!("DE.{:020}", number % 5_000).into()),
+                phone: Some(format!("49155550{:04}", number % 5_000).into()),
+                name: Some(format!("Person Number {}", number % 5_000).into()),
+                ..NewContact::default()
+            }),
         }],
         deliveries: vec![NewDelivery {
             destination: "inbox".into(),

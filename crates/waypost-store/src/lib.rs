@@ -34,10 +34,10 @@ pub use operating::{
     ReleaseTo, Released, Selection,
 };
 pub use params::{
-    Accept, Accepted, Applied, AttemptRecord, Covers, DELIVERIES_PER_REQUEST_MAX, DeliveryRecord, DuePage, EntryKind,
-    EntryRecord, EventFilter, EventList, EventRecord, FREE_BYTES_MIN, JOURNAL_BYTES_MAX, NewContact, NewDelivery, NewEvent,
-    OwedDelivery, OwedPage, Page, RELEASED_PER_EVENT_MAX, RequestBody, RequestRecord, Settled, Settlement,
-    StoreOptions, StoreStats, Turn, WhenApplied, WriterStats,
+    Accept, Accepted, Applied, AttemptRecord, Covers, DELIVERIES_PER_REQUEST_MAX, DeliveryRecord, DuePage,
+    EntryKind, EntryRecord, EventFilter, EventList, EventRecord, FREE_BYTES_MIN, JOURNAL_BYTES_MAX,
+    NewContact, NewDelivery, NewEvent, OwedDelivery, OwedPage, Page, RELEASED_PER_EVENT_MAX, RequestBody,
+    RequestRecord, Settled, Settlement, StoreOptions, StoreStats, Turn, WhenApplied, WriterStats,
 };
 pub use sqlite::SqliteStore;
 
@@ -81,6 +81,7 @@ impl Store {
     ///
     /// Each event is found its conversation: a person's, under whichever identity the payload knows the person. Its
     /// deliveries wait for that conversation's lane; one person is one conversation, and two are never one.
+    /// What is new of the person is written down with it, and the event bears the fact ([`EventRecord::person`]).
     ///
     /// Events that nobody is to have are quarantined, and so are those beyond what one request may give rise to
     /// ([`DELIVERIES_PER_REQUEST_MAX`]): no content is ever a reason to refuse.

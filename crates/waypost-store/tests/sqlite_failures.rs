@@ -9,13 +9,16 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use waypost_domain::limits::{DEDUPE_WINDOW, WRITER_QUEUE_BYTES_MAX, WRITER_QUEUE_MAX};
-use waypost_domain::{Clock, EventId, UnixMillis};
+use waypost_domain::{Clock, DeliveryId, EventId, UnixMillis};
 use waypost_store::conformance::NOON;
 use waypost_store::conformance::samples::{all, delivered, message, owed, request, together};
 use waypost_store::{Accept, EventFilter, Store, StoreError, StoreOptions};
 
 /// Tells a child where to write. A test that finds it is the child.
 const CHILD_DIRECTORY: &str = "WAYPOST_STORE_FAILURES_DIRECTORY";
+
+/// What the journal may hold, so that it is full before the tests' patience is.
+const JOURNAL_BYTES: u64 = 1024 * 1024;
 
 fn open(directory: &Path) -> Store {
     let options = StoreOptions {
@@ -25,7 +28,7 @@ fn open(directory: &Path) -> Store {
         queue_bytes_max: WRITER_QUEUE_BYTES_MAX,
         dedupe_window: DEDUPE_WINDOW,
         bytes_max: None,
-        journal_bytes_max: waypost_store::JOURNAL_BYTES_MAX,
+        journal_bytes_max: JOURNAL_BYTES,
         free_bytes_min: 0,
     };
     Store::open(options, Clock::system()).unwrap()
@@ -50,17 +53,20 @@ fn assert_passed(output: &Output) {
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
-/// Writes until it fails, and checks that failure costs nothing but what failed.
-async fn fill(store: &Store, expected: fn(&StoreError) -> bool) -> Vec<EventId> {
+/// Has requests kept until one is refused: first the database meets its limit, then the journal. Says which were kept.
+async fn fill(store: &Store, expected: fn(&StoreError) -> bool) -> Vec<String> {
     let mut kept = Vec::new();
     for n in 0..1_000 {
-        match store.accept(large(&format!("wamid.{n}"))).await {
-            Ok(accepted) => kept.push(accepted.events[0].0),
+        let wamid = format!("wamid.{n}");
+        match store.keep(large(&wamid)).await {
+            Ok(()) => kept.push(wamid),
+            // The disk is slower to fail than the journal to fill.
+            Err(StoreError::Busy) => {}
             Err(error) => {
                 assert!(expected(&error), "{error}");
-                assert!(!kept.is_empty(), "nothing fitted at all");
-                assert!(!store.writer_stats().healthy);
-                assert!(store.writer_stats().failures > 0);
+                let stats = store.writer_stats();
+                assert!(!stats.healthy && stats.failures > 0);
+                assert!(stats.journal_behind > 0, "the journal went on when the database could not");
                 return kept;
             }
         }
@@ -68,12 +74,22 @@ async fn fill(store: &Store, expected: fn(&StoreError) -> bool) -> Vec<EventId> 
     panic!("it never failed");
 }
 
-async fn assert_kept(store: &Store, kept: &[EventId]) {
+/// That exactly these are there, in this order, owed once each; those that the journal still has a moment later.
+async fn assert_kept(store: &Store, kept: &[String]) {
+    let mut found = Vec::new();
+    for _ in 0..100 {
+        found = all(store, EventFilter::default()).await;
+        if found.len() == kept.len() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let found: Vec<_> =
-        all(store, EventFilter::default()).await.into_iter().rev().map(|event| event.id).collect();
+        found.into_iter().rev().map(|event| event.event.wamid.unwrap().into_string()).collect();
     assert_eq!(found, kept);
     assert_eq!(owed(store, "inbox").await.len(), kept.len());
     assert_eq!(store.stats().await.unwrap().owed[0].1, kept.len() as u64);
+    assert_eq!(store.writer_stats().journal_behind, 0);
 }
 
 /// The limit on file sizes stands in for a disk that refuses to write: it needs no privilege and can be lifted.
@@ -98,18 +114,24 @@ async fn child_whose_files_may_not_grow() {
     // It goes on failing, for many at once too, and goes on answering.
     let more = (0..50).map(|n| {
         let store = store.clone();
-        async move { store.accept(large(&format!("more.{n}"))).await }
+        async move { store.keep(large(&format!("more.{n}"))).await }
     });
     assert!(together(more).await.iter().all(Result::is_err));
-    assert_kept(&store, &kept).await;
+    let shown = all(&store, EventFilter::default()).await;
+    assert!(
+        shown.len() < kept.len(),
+        "what waits in the journal is not shown, and nobody is kept waiting for it"
+    );
 
     setrlimit(Resource::Fsize, limits).unwrap();
     store.probe_write().await.unwrap();
     for n in 0..50 {
-        let accepted = store.accept(large(&format!("more.{n}"))).await.unwrap();
+        let wamid = format!("more.{n}");
+        let accepted = store.accept(large(&wamid)).await.unwrap();
         assert!(!accepted.is_duplicate(), "what failed had left its key behind");
-        kept.push(accepted.events[0].0);
+        kept.push(wamid);
     }
+    assert_kept(&store, &kept).await;
     let delivery = owed(&store, "inbox").await[0].id;
     store.settle(delivered(delivery)).await.unwrap();
     assert!(store.writer_stats().healthy);
@@ -146,13 +168,17 @@ async fn child_on_a_small_disk() {
     std::fs::write(&ballast, vec![1; 2 * 1024 * 1024]).unwrap();
     let store = open(&directory);
     let mut kept = fill(&store, |error| matches!(error, StoreError::Full)).await;
-    assert_kept(&store, &kept).await;
     for _ in 0..20 {
-        assert!(matches!(store.accept(large("again")).await, Err(StoreError::Full)));
+        assert!(matches!(store.keep(large("again")).await, Err(StoreError::Full)));
     }
+    // Ended and begun on the full disk, it has what it had.
+    drop(store);
+    let store = open(&directory);
+    assert!(store.writer_stats().journal_behind > 0);
 
     std::fs::remove_file(&ballast).unwrap();
-    kept.push(store.accept(large("again")).await.unwrap().events[0].0);
+    store.accept(large("again")).await.unwrap();
+    kept.push("again".to_owned());
     assert_kept(&store, &kept).await;
     drop(store);
     assert_kept(&open(&directory), &kept).await;
@@ -180,30 +206,80 @@ async fn an_operation_that_cannot_be_done_fails_alone() {
         let accept = Accept { received_at: at, source: "newcomer".into(), ..accept };
         async move { store.accept(accept).await.map(|accepted| accepted.events[0].0) }
     });
-    let (kept, failed): (Vec<_>, Vec<_>) = together(accepts).await.into_iter().partition(Result::is_ok);
-    assert_eq!(failed.len(), 1);
-    assert!(matches!(failed[0], Err(StoreError::Corrupt(_))), "{failed:?}");
+    // It was acknowledged: undone with all that went with it, it is done by itself, under the next number.
+    let mut kept: Vec<_> = together(accepts).await.into_iter().map(Result::unwrap).collect();
     assert!(store.writer_stats().healthy && store.writer_stats().failures > 0);
-    let mut kept: Vec<_> = kept.into_iter().map(Result::unwrap).collect();
+    assert_eq!(store.writer_stats().set_aside, 0);
     kept.sort_unstable();
     let newcomers = EventFilter { source: Some("newcomer".to_owned()), ..EventFilter::default() };
     let found: Vec<_> = all(&store, newcomers).await.into_iter().rev().map(|event| event.id).collect();
     assert_eq!(found, kept);
     kept.insert(0, first.events[0].0);
-    assert_kept(&store, &kept).await;
+    let all: Vec<_> =
+        all(&store, EventFilter::default()).await.into_iter().rev().map(|event| event.id).collect();
+    assert_eq!(all, kept);
+    let delivery = owed(&store, "inbox").await[0].id;
+    let settlements = (0..40).map(|n| {
+        let store = store.clone();
+        let delivery = if n == 20 { DeliveryId(17) } else { delivery };
+        async move { store.settle(delivered(delivery)).await }
+    });
+    let failed: Vec<_> = together(settlements).await.into_iter().filter_map(Result::err).collect();
+    assert!(matches!(failed[..], [StoreError::Corrupt(_)]), "{failed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_program_that_writes_is_waited_for_and_then_reported() {
+async fn what_the_database_will_never_take_is_put_aside_and_holds_nothing_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("waypost.db");
+    let store = open(directory.path());
+    let intruder = Connection::open(&path).unwrap();
+    intruder
+        .execute_batch(
+            "CREATE TRIGGER never BEFORE INSERT ON request WHEN NEW.target = '/poison'
+             BEGIN SELECT RAISE(ABORT, 'never'); END",
+        )
+        .unwrap();
+    let accepts = (0..60).map(|n| {
+        let store = store.clone();
+        let mut accept = request([message(&format!("wamid.{n}"))]);
+        if n == 30 {
+            accept.target = "/poison".to_owned();
+        }
+        async move { store.accept(accept).await }
+    });
+    let (kept, aside): (Vec<_>, Vec<_>) = together(accepts).await.into_iter().partition(Result::is_ok);
+    assert!(
+        matches!(&aside[..], [Err(StoreError::Corrupt(reason))] if reason.contains("never")),
+        "{aside:?}"
+    );
+    assert_eq!((kept.len(), store.writer_stats().set_aside), (59, 1));
+    assert_eq!(owed(&store, "inbox").await.len(), 59);
+    drop(store);
+    let store = open(directory.path());
+    assert_eq!(owed(&store, "inbox").await.len(), 59);
+    let (reason, record): (String, Vec<u8>) = intruder
+        .query_row("SELECT reason, record FROM set_aside", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    assert!(reason.contains("never") && record.windows(8).any(|bytes| bytes == b"wamid.30"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_program_that_writes_holds_up_what_follows_and_no_acknowledgement() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     let other = Connection::open(directory.path().join("waypost.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let begun = Clock::system();
-    assert!(matches!(store.accept(request([message("wamid.A")])).await, Err(StoreError::Disk(_))));
-    assert!(begun.monotonic() < Duration::from_secs(4), "told before Meta's patience ends");
+    store.keep(request([message("wamid.A")])).await.unwrap();
+    assert!(begun.monotonic() < Duration::from_secs(1), "acknowledged at once");
+    assert!(matches!(store.probe_write().await, Err(StoreError::Disk(_))));
+    assert!(all(&store, EventFilter::default()).await.is_empty());
+    assert!(begun.monotonic() < Duration::from_secs(6), "and told, and shown what there is");
     other.execute_batch("ROLLBACK").unwrap();
-    assert!(!store.accept(request([message("wamid.A")])).await.unwrap().is_duplicate());
+    assert!(!store.accept(request([message("wamid.B")])).await.unwrap().is_duplicate());
+    assert_kept(&store, &["wamid.A".to_owned(), "wamid.B".to_owned()]).await;
+    assert!(store.accept(request([message("wamid.A")])).await.unwrap().is_duplicate());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

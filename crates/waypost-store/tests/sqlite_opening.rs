@@ -46,7 +46,10 @@ async fn only_the_owner_can_read_what_is_made() {
         names.push(path.file_name().unwrap().to_str().unwrap().to_owned());
     }
     names.sort();
-    assert_eq!(names, ["waypost.db", "waypost.db-shm", "waypost.db-wal", "waypost.lock"]);
+    assert_eq!(
+        names,
+        ["waypost.db", "waypost.db-shm", "waypost.db-wal", "waypost.db.journal-1", "waypost.lock"]
+    );
 }
 
 #[tokio::test]

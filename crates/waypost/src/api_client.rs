@@ -1,23 +1,23 @@
 //! Speaking to a running gateway: through its socket, or at its admin address.
 
+use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{Method, Request, StatusCode};
+use http::response::Parts;
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::cli::ServerArguments;
-use crate::exit::{Ended, Exit};
-use crate::socket;
-
-/// The data directory where nobody names one.
-pub(crate) const DATA_DIR: &str = "waypost-data";
+use crate::exit::{Ended, Exit, wrong_usage};
+use crate::{installed, socket};
 
 /// A running gateway's admin API.
 pub(crate) struct ApiClient {
@@ -41,13 +41,13 @@ impl ApiClient {
     pub(crate) fn new(arguments: &ServerArguments) -> anyhow::Result<Self> {
         let way = match &arguments.api {
             None => {
-                let directory = arguments.data.clone().unwrap_or_else(|| DATA_DIR.into());
+                let directory = arguments.data.clone().unwrap_or_else(installed::data_dir);
                 Way::Socket(directory)
             }
             Some(url) => {
                 let address = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
                 let address = address.filter(|address| !address.is_empty() && !address.contains('/'));
-                let address = address.ok_or_else(|| anyhow!("--api {url}: write it as http://HOST:PORT; the admin address speaks plain HTTP, so reach it from elsewhere through a tunnel"))?;
+                let address = address.ok_or_else(|| wrong_usage(format!("--api {url}: write it as http://HOST:PORT; the admin address speaks plain HTTP, so reach it from elsewhere through a tunnel")))?;
                 let port =
                     if address.rsplit(']').next().is_some_and(|end| end.contains(':')) { "" } else { ":80" };
                 Way::Address(format!("{address}{port}"))
@@ -64,9 +64,9 @@ impl ApiClient {
     /// GETs a page of text, of which no more than so many bytes may come.
     pub(crate) async fn get_text(&self, path: &str, bytes_max: usize) -> anyhow::Result<String> {
         let request = Request::builder().uri(path).header(HOST, "waypost").body(Full::default())?;
-        let (status, body) = self.exchange(request).await?;
-        if !status.is_success() || body.len() > bytes_max {
-            bail!("the server answered {status} with {} bytes", body.len());
+        let (head, body) = self.exchange(request).await?;
+        if !head.status.is_success() || body.len() > bytes_max {
+            bail!("the server answered {} with {} bytes", head.status, body.len());
         }
         String::from_utf8(body.into()).context("the server's answer is no text")
     }
@@ -115,51 +115,101 @@ impl ApiClient {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(body))?;
-        let (status, body) = self.exchange(request).await?;
-        if status.is_success() {
-            let empty = if body.is_empty() { b"null".as_slice() } else { &body };
-            return serde_json::from_slice(empty)
-                .context("the server's answer makes no sense; is it another version?");
+        let (_, body) = succeeded(self.exchange(request).await?)?;
+        let empty = if body.is_empty() { b"null".as_slice() } else { &body };
+        serde_json::from_slice(empty).context("the server's answer makes no sense; is it another version?")
+    }
+
+    /// GETs something as it is, with the headers of the answer.
+    pub(crate) async fn get_bytes(&self, path: &str) -> anyhow::Result<(HeaderMap, Bytes)> {
+        let mut request = Request::builder().uri(path).header(HOST, "waypost");
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
-        match problem["detail"].as_str() {
-            Some(detail) => Err(anyhow!("{detail}")),
-            None => Err(anyhow!("the server answered {status}")),
+        let (head, body) = succeeded(self.exchange(request.body(Full::default())?).await?)?;
+        Ok((head.headers, body))
+    }
+
+    /// Where it is, for people.
+    pub(crate) fn place(&self) -> String {
+        match &self.way {
+            Way::Socket(directory) => directory.join(socket::NAME).display().to_string(),
+            Way::Address(address) => format!("http://{address}"),
         }
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
-        let response = match &self.way {
-            Way::Socket(directory) => {
-                let stream = socket::connect(directory).await.map_err(|error| {
-                    unreachable(format!("no waypost is reachable at {} ({error}); start one with `waypost serve`, or name its data directory with --data", directory.join(socket::NAME).display()))
-                })?;
-                spoken(TokioIo::new(stream), request).await
-            }
-            Way::Address(address) => {
-                let stream = TcpStream::connect(address).await.map_err(|error| {
-                    unreachable(format!(
-                        "no waypost is reachable at {address} ({error}); is that its admin address?"
-                    ))
-                })?;
-                spoken(TokioIo::new(stream), request).await
-            }
-        };
-        response.map_err(|error| unreachable(format!("the server broke off: {error}")))
+    /// The token it shows.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// A connection to it.
+    pub(crate) async fn connect(&self) -> anyhow::Result<Box<dyn Connection>> {
+        match &self.way {
+            Way::Socket(directory) => match socket::connect(directory).await {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(error) => {
+                    let remedy = match error.kind() {
+                        io::ErrorKind::PermissionDenied => "run this as its user or as root",
+                        _ => "start one with `waypost serve`, or name its data directory with --data",
+                    };
+                    let path = directory.join(socket::NAME);
+                    Err(unreachable(format!(
+                        "no waypost is reachable at {} ({error}); {remedy}",
+                        path.display()
+                    )))
+                }
+            },
+            Way::Address(address) => match TcpStream::connect(address).await {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(error) => Err(unreachable(format!(
+                    "no waypost is reachable at {address} ({error}); is that its admin address?"
+                ))),
+            },
+        }
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(Parts, Bytes)> {
+        let stream = self.connect().await?;
+        let answered = spoken(TokioIo::new(stream), request).await;
+        answered.map_err(|error| unreachable(format!("the server broke off: {error}")))
     }
 }
 
-async fn spoken<I>(io: I, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), hyper::Error>
+/// Bytes both ways.
+pub(crate) trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Connection for T {}
+
+/// An answer that is a success, or the sentence of one that is not.
+fn succeeded((head, body): (Parts, Bytes)) -> anyhow::Result<(Parts, Bytes)> {
+    if head.status.is_success() {
+        return Ok((head, body));
+    }
+    let sentence = refusal(head.status, &body);
+    // What cannot be read, such as a moment that is none, was typed.
+    Err(if head.status == StatusCode::BAD_REQUEST { wrong_usage(sentence) } else { anyhow!(sentence) })
+}
+
+/// What an answer that is no success says.
+pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> String {
+    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+    match problem["detail"].as_str() {
+        Some(detail) => detail.to_owned(),
+        None => format!("the server answered {status}"),
+    }
+}
+
+async fn spoken<I>(io: I, request: Request<Full<Bytes>>) -> Result<(Parts, Bytes), hyper::Error>
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
     let connection = tokio::spawn(connection);
     let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
+    let (head, body) = response.into_parts();
+    let body = body.collect().await?.to_bytes();
     connection.abort();
-    Ok((status, body))
+    Ok((head, body))
 }
 
 fn unreachable(message: String) -> anyhow::Error {

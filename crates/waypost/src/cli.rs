@@ -8,10 +8,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::destination::{BatchesArgument, DestinationCommand};
 use crate::commands::doctor::DoctorArguments;
 use crate::commands::import::ImportCommand;
+use crate::commands::listen::ListenArguments;
 use crate::commands::ping::PingArguments;
 use crate::commands::quarantine::QuarantineCommand;
 use crate::commands::route::RouteCommand;
 use crate::commands::source::SourceCommand;
+use crate::commands::tail::TailArguments;
 use crate::commands::token::TokenCommand;
 
 /// A self-hosted gateway between WhatsApp's webhooks and whatever handles the conversations.
@@ -45,6 +47,13 @@ pub(crate) enum Command {
         after_help = "Example:\n  waypost serve --allow chatwoot.example.com\n  waypost serve --config /etc/waypost/waypost.toml"
     )]
     Serve(ServeArguments),
+    /// Let the program that stands on disk now go on in the running one's place, without a lost call
+    #[command(after_help = "Example:\n  waypost upgrade\n  waypost upgrade --data /var/lib/waypost")]
+    Upgrade {
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Watch the whole thing on one screen: gateway, a receiver that fails for a while, a stand-in for Meta
     #[command(after_help = "Example:\n  waypost demo\n  waypost demo --for 20s")]
     Demo(DemoArguments),
@@ -103,6 +112,16 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Bring what comes in to a program on this machine, as it came or normalised; goes on where it stopped
+    #[command(
+        after_help = "Example:\n  waypost listen --forward-to http://localhost:3000/webhook --secret env:MY_APP_SECRET\n  waypost listen --forward-to http://localhost:3000/events --normalised --type 'message:*' --since oldest"
+    )]
+    Listen(Box<ListenArguments>),
+    /// Watch events as they come; what people write is masked unless asked for
+    #[command(
+        after_help = "Example:\n  waypost tail\n  waypost tail --type 'message:*' --number 15551234567 --content\n  waypost tail --since oldest --json"
+    )]
+    Tail(Box<TailArguments>),
     /// Who may read the real-time stream of a running gateway
     #[command(subcommand)]
     Token(TokenCommand),

@@ -9,6 +9,8 @@ pub(crate) enum Exit {
     Done,
     /// Failed.
     Failed,
+    /// What was typed makes no sense.
+    WrongUsage,
     /// The configuration is wrong.
     WrongConfiguration,
     /// The server cannot be reached.
@@ -23,6 +25,7 @@ impl Exit {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
+            Self::WrongUsage => 2,
             Self::WrongConfiguration => 64,
             Self::Unreachable => 69,
             Self::PartDied => 70,
@@ -48,6 +51,11 @@ impl Ended {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into() }
     }
+}
+
+/// What was typed makes no sense.
+pub(crate) fn wrong_usage(message: impl Into<String>) -> anyhow::Error {
+    Ended::new(Exit::WrongUsage, message).into()
 }
 
 /// The exit that an error asks for.

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use prometheus_client::registry::Registry as Counters;
@@ -13,14 +14,12 @@ use tokio::net::{TcpListener, UnixListener};
 use waypost_domain::{Clock, limits};
 use waypost_edge::body::{BodyReader, Budget};
 use waypost_edge::{
-    ClientCertificates, ConnectionInfo, ConnectionLimits, Edge, Inherited, Listener, META_CLIENT_NAME,
-    ServerTls, Stop,
+    ClientCertificates, ConnectionInfo, ConnectionLimits, Edge, Listener, META_CLIENT_NAME, ServerTls,
 };
 use waypost_engine::dispatch::Dispatcher;
 use waypost_engine::intake::Intake;
 use waypost_engine::metrics::Metrics;
-use waypost_engine::stream::Stream;
-use waypost_store::{FREE_BYTES_MIN, Retention, Store, StoreOptions};
+use waypost_store::{FREE_BYTES_MIN, JOURNAL_BYTES_MAX, OpenError, Retention, Store, StoreOptions};
 
 use crate::admin::{self, Admin, AdminToken, MetricsPage};
 use crate::config::{Config, Fingerprint, Inputs, Own, Tls, TlsFiles};
@@ -30,6 +29,7 @@ use crate::public::Public;
 use crate::registry::Registry;
 use crate::reload::{Reload, Watch};
 use crate::streaming::Streaming;
+use crate::upgrade::{self, Doors, LEFT_BEHIND_TIME_MAX, OpenDoors, Predecessor};
 use crate::{certifying, config, redirect, retention, socket, terminal};
 
 /// A gateway, ready to serve.
@@ -50,8 +50,15 @@ pub(crate) struct Gateway {
     addresses: Addresses,
 }
 
+/// The addresses, bound.
+struct Bound {
+    public: Vec<(Listener, Scheme)>,
+    admin: TcpListener,
+    open: OpenDoors,
+}
+
 /// What a listener does.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Scheme {
     Http,
     Https,
@@ -73,8 +80,9 @@ pub(crate) struct Addresses {
 }
 
 impl Gateway {
-    /// Builds a gateway from a configuration that stands. Listeners that were inherited are not bound again. Its long-lived
-    /// parts will end with `lifecycle`.
+    /// Builds a gateway from a configuration that stands. What is among `doors` is not bound again. Its long-lived parts will
+    /// end with `lifecycle`. Where it goes on in the place of another process, the store is opened last, once that one has
+    /// closed it.
     ///
     /// # Errors
     ///
@@ -82,15 +90,37 @@ impl Gateway {
     pub(crate) async fn build(
         loaded: config::Loaded,
         inputs: Inputs,
-        mut inherited: Inherited,
+        mut doors: Doors,
+        predecessor: Option<&mut Predecessor>,
         clock: Clock,
-        lifecycle: &Lifecycle,
+        lifecycle: &mut Lifecycle,
     ) -> anyhow::Result<Self> {
         let config::Loaded { config, warnings, fingerprint } = loaded;
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        let store = open_store(&config, &clock).await?;
+        // Where nobody goes before us, a place that is taken is said as that, and not as an address that is taken.
+        let store = match predecessor {
+            None => Some(open_store(&config, &clock).await?),
+            Some(_) => None,
+        };
+        let bound = bind(&config, &mut doors)?;
+        let tls_files = match &config.tls {
+            Some(Tls::Files(files)) => Some(tls_of_files(files, &clock)?),
+            _ => None,
+        };
+        let clients = match &config.server.clients {
+            Some(clients) => {
+                let file = &clients.ca_file.path;
+                Some(ClientCertificates::from_file(file, META_CLIENT_NAME, clock.clone())?)
+            }
+            None => None,
+        };
+        let store = match (store, predecessor) {
+            (Some(store), _) => store,
+            (None, Some(predecessor)) => succeed(predecessor, &config, &clock).await?,
+            (None, None) => open_store(&config, &clock).await?,
+        };
         let mut registry = Counters::with_prefix("waypost");
         let metrics = Metrics::new();
         metrics.register(&mut registry);
@@ -108,12 +138,12 @@ impl Gateway {
             dispatcher.pause(&paused.destination, true);
         }
         // Bound, and not yet served: what leads back to these addresses is refused.
-        let (edge, listeners) =
-            (Edge::new(connection_limits(&config)), bind_public(&config, &mut inherited)?);
+        let Bound { public: listeners, admin: admin_listener, mut open } = bound;
+        let edge = Edge::new(connection_limits(&config));
         let own = own(&config, &listeners)?;
         let entries =
             Arc::new(Registry::new(&config, own, dispatcher.clone(), store.clone(), clock.clone()).await?);
-        let stream = Stream::new(store.clone(), dispatcher.bodies(), clock.clone(), metrics.clone());
+        let stream = dispatcher.stream();
         let admin_token = Arc::new(AdminToken::of(&config.data_dir)?);
         let streaming = Streaming::new(
             stream,
@@ -136,28 +166,24 @@ impl Gateway {
         ));
         public.register(&mut registry);
         let (tls, acme) = match &config.tls {
-            None => (None, None),
-            Some(Tls::Files(files)) => (Some(tls_of_files(files, &clock)?), None),
+            None | Some(Tls::Files(_)) => (tls_files, None),
             Some(Tls::Acme(acme)) => {
                 let names = &config.server.domains;
                 let (acme, tls) = certifying::set_up(acme, names, store.clone(), clock.clone()).await?;
                 (Some(tls), Some(acme))
             }
         };
-        let tls = match (tls, &config.server.clients) {
-            (Some(tls), Some(clients)) => {
-                let file = &clients.ca_file.path;
-                Some(tls.asking_clients(ClientCertificates::from_file(
-                    file,
-                    META_CLIENT_NAME,
-                    clock.clone(),
-                )?)?)
-            }
+        let tls = match (tls, clients) {
+            (Some(tls), Some(clients)) => Some(tls.asking_clients(clients)?),
             (tls, _) => tls,
         };
-        let admin_listener = bind_admin(config.server.admin).await?;
-        let admin_socket = socket::bind(&config.data_dir)
-            .with_context(|| format!("cannot make the socket in {}", config.data_dir.display()))?;
+        let admin_socket = match doors.socket(&config.data_dir)? {
+            Some(socket) => socket,
+            None => socket::bind(&config.data_dir)
+                .with_context(|| format!("cannot make the socket in {}", config.data_dir.display()))?,
+        };
+        open.socket(&config.data_dir, &admin_socket)?;
+        lifecycle.hold(open);
         let addresses = addresses(&config, &listeners, &admin_listener)?;
         let admin = Arc::new(Admin {
             store: store.clone(),
@@ -173,7 +199,8 @@ impl Gateway {
             metrics: MetricsPage::new(registry),
             token: admin_token,
             streaming,
-            draining: lifecycle.soft(),
+            draining: lifecycle.doors().soft,
+            upgrades: lifecycle.upgrades(),
             last_probe: admin::LastProbe::default(),
         });
         Ok(Self {
@@ -203,6 +230,11 @@ impl Gateway {
         self.store.clone()
     }
 
+    /// What answers its callers.
+    pub(crate) fn public(&self) -> Arc<Public> {
+        self.public.clone()
+    }
+
     /// Its dispatcher.
     pub(crate) fn dispatcher(&self) -> Dispatcher {
         self.dispatcher.clone()
@@ -230,7 +262,7 @@ impl Gateway {
     /// reloads the configuration when it is called.
     pub(crate) fn spawn(self, lifecycle: &mut Lifecycle) -> Reload {
         let reload = Reload::default();
-        let stop = Stop { soft: lifecycle.soft(), hard: lifecycle.hard() };
+        let stop = lifecycle.doors();
         for (listener, scheme) in self.listeners {
             let tls = if scheme == Scheme::Https { self.admin.tls.clone() } else { None };
             let (edge, public, stop) = (self.edge.clone(), self.public.clone(), stop.clone());
@@ -243,16 +275,15 @@ impl Gateway {
                     let response = proof.unwrap_or_else(|| redirect::to_https(&names, &request));
                     std::future::ready(response)
                 };
-                lifecycle.spawn("redirect to https", async move {
-                    edge.serve(listener, None, answer, stop).await
-                });
+                lifecycle
+                    .open("redirect to https", async move { edge.serve(listener, None, answer, stop).await });
                 continue;
             }
             let answer = move |request, caller: ConnectionInfo| {
                 let public = public.clone();
                 async move { public.answer(request, caller).await }
             };
-            lifecycle.spawn("public listener", async move { edge.serve(listener, tls, answer, stop).await });
+            lifecycle.open("public listener", async move { edge.serve(listener, tls, answer, stop).await });
         }
         if let Some(acme) = self.admin.acme.clone() {
             let soft = lifecycle.soft();
@@ -331,6 +362,18 @@ impl Addresses {
     }
 }
 
+impl Scheme {
+    /// What it is called between processes.
+    fn way(self) -> &'static str {
+        match self {
+            Self::Http | Self::Redirect => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// How often a store is asked for that a dead process held a moment ago.
+const LEFT_BEHIND_PAUSE: Duration = Duration::from_millis(20);
 /// Callback addresses that are said at the start.
 const CALLBACKS_SHOWN_MAX: usize = 20;
 
@@ -344,7 +387,7 @@ async fn open_store(config: &Config, clock: &Clock) -> anyhow::Result<Store> {
         queue_bytes_max: limits::WRITER_QUEUE_BYTES_MAX,
         dedupe_window: limits::DEDUPE_WINDOW,
         bytes_max: config.storage.bytes_max,
-        journal_bytes_max: waypost_store::JOURNAL_BYTES_MAX,
+        journal_bytes_max: JOURNAL_BYTES_MAX,
         free_bytes_min: config.storage.free_bytes_min.unwrap_or_else(|| free_bytes_min(&config.data_dir)),
     };
     let clock = clock.clone();
@@ -392,34 +435,70 @@ fn tls_of_files(files: &TlsFiles, clock: &Clock) -> anyhow::Result<ServerTls> {
     Ok(tls)
 }
 
-fn bind_public(config: &Config, inherited: &mut Inherited) -> anyhow::Result<Vec<(Listener, Scheme)>> {
+/// Opens the store of the process whose place we take.
+async fn succeed(predecessor: &mut Predecessor, config: &Config, clock: &Clock) -> anyhow::Result<Store> {
+    let since = match predecessor.store().await {
+        upgrade::Store::Closed => None,
+        upgrade::Store::LeftBehind => Some(clock.monotonic()),
+    };
+    loop {
+        let opened = open_store(config, clock).await;
+        let is_held =
+            opened.as_ref().is_err_and(|error| matches!(error.downcast_ref(), Some(OpenError::InUse { .. })));
+        let has_time =
+            since.is_some_and(|since| clock.monotonic().saturating_sub(since) < LEFT_BEHIND_TIME_MAX);
+        if !is_held || !has_time {
+            return opened;
+        }
+        tokio::time::sleep(LEFT_BEHIND_PAUSE).await;
+    }
+}
+
+/// Takes what was open before us, and binds the rest.
+fn bind(config: &Config, doors: &mut Doors) -> anyhow::Result<Bound> {
     let beside_https = !config.server.domains.is_empty() && !config.server.https.is_empty();
     let plain = if beside_https { Scheme::Redirect } else { Scheme::Http };
     let http = config.server.http.iter().map(|address| (*address, plain));
     let https = config.server.https.iter().map(|address| (*address, Scheme::Https));
     let (mut listeners, mut unbound) = (Vec::new(), Vec::new());
     for (address, scheme) in http.chain(https) {
-        match inherited.listener(address).with_context(|| format!("cannot take over {address}"))? {
-            Some(listener) => listeners.push((listener, scheme)),
+        let found = doors.public(scheme.way(), address);
+        match found.with_context(|| format!("cannot take over {address}"))? {
+            Some(listener) => listeners.push((address, listener, scheme)),
             None => unbound.push((address, scheme)),
         }
     }
-    for address in inherited.left() {
+    for address in doors.left() {
         tracing::warn!(%address, "a socket was handed over that the configuration does not ask for; it is not served");
     }
     let addresses: Vec<_> = unbound.iter().map(|(address, _)| *address).collect();
     let bound = Listener::bind_all(&addresses).map_err(|error| cannot_bind(error.address, &error.source))?;
-    listeners.extend(bound.into_iter().zip(unbound.into_iter().map(|(_, scheme)| scheme)));
-    let proxies = &config.server.proxies;
-    let mut listeners: Vec<_> =
-        listeners.into_iter().map(|(listener, scheme)| (listener.behind(proxies.clone()), scheme)).collect();
+    listeners.extend(
+        bound.into_iter().zip(unbound).map(|(listener, (address, scheme))| (address, listener, scheme)),
+    );
+    let mut open = OpenDoors::default();
+    let mut public = Vec::new();
+    for (address, listener, scheme) in listeners {
+        open.public(scheme.way(), address, &listener)?;
+        public.push((listener.behind(config.server.proxies.clone()), scheme));
+    }
     // HTTPS last: callback addresses begin with the last.
-    listeners.sort_by_key(|(_, scheme)| *scheme == Scheme::Https);
-    Ok(listeners)
+    public.sort_by_key(|(_, scheme)| *scheme == Scheme::Https);
+    let admin = bind_admin(config.server.admin, doors)?;
+    open.admin(config.server.admin, &admin)?;
+    Ok(Bound { public, admin, open })
 }
 
-async fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| cannot_bind(address, &error))
+fn bind_admin(address: SocketAddr, doors: &mut Doors) -> anyhow::Result<TcpListener> {
+    if let Some(listener) = doors.admin(address).with_context(|| format!("cannot take over {address}"))? {
+        return Ok(listener);
+    }
+    let bind = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    };
+    bind().map_err(|error| cannot_bind(address, &error))
 }
 
 fn cannot_bind(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {

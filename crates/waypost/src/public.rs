@@ -17,17 +17,20 @@ use waypost_domain::limits::TARGET_BYTES_MAX;
 use waypost_edge::admission::{admit, target};
 use waypost_edge::body::BodyReader;
 use waypost_edge::forwarded::{relayed_headers, stored_headers};
+use waypost_edge::limits::FAREWELL_TIME;
 use waypost_edge::relay::{Relayed, relay};
-use waypost_edge::{Body, ConnectionInfo, Refusal};
+use waypost_edge::{Body, ConnectionInfo, Refusal, Stop};
 use waypost_engine::intake::{Arrival, Intake, Proved, prove};
 use waypost_engine::routing::Routing;
 use waypost_outbound::Call;
 use waypost_whatsapp::{AppSecrets, HandshakeAnswer, SignatureError, VerifyToken};
 
 use crate::config::{Fallback, Mode};
+use crate::lifecycle::Lifecycle;
 use crate::meta_gate::MetaGate;
 use crate::registry::{Quiet, Registry, Source, Upstream};
 use crate::streaming::{self, Door, Served, Streaming};
+use crate::upgrade::{self, Late, Turnstile};
 
 const SIGNATURE: &str = "x-hub-signature-256";
 
@@ -35,6 +38,8 @@ const SIGNATURE: &str = "x-hub-signature-256";
 pub(crate) struct Public {
     registry: Arc<Registry>,
     intake: Intake,
+    /// What is to be kept passes here.
+    turnstile: Turnstile,
     bodies: BodyReader,
     clock: Clock,
     answers: Family<AnswerLabels, Counter>,
@@ -82,7 +87,18 @@ impl Public {
     ) -> Self {
         let (answers, unproved) = (Family::default(), Family::default());
         let stream_pages = streaming::pages(Served { streaming: streaming.clone(), door: Door::Public });
-        Self { registry, intake, bodies, clock, answers, unproved, gate, streaming, stream_pages }
+        Self {
+            registry,
+            intake,
+            turnstile: Turnstile::new(),
+            bodies,
+            clock,
+            answers,
+            unproved,
+            gate,
+            streaming,
+            stream_pages,
+        }
     }
 
     /// What is demanded of callers besides a signature.
@@ -99,6 +115,11 @@ impl Public {
             self.unproved.clone(),
         );
         self.gate.register(registry);
+    }
+
+    /// What stands between a call and the store.
+    pub(crate) fn turnstile(&self) -> &Turnstile {
+        &self.turnstile
     }
 
     /// The bodies being read, for the metrics page.
@@ -190,7 +211,8 @@ impl Public {
         proved: Proved,
         caller: &ConnectionInfo,
     ) -> Result<(&'static str, Response<Body>), Refusal> {
-        if !upstream.destination.is_owed() {
+        // What the receiver is owed is known to whoever has the store.
+        if !upstream.destination.is_owed() && self.turnstile.pass().is_some() {
             let call = onward(upstream, head.clone(), target.clone(), proved.body().clone(), caller);
             let relayed = relay(&upstream.endpoint, call).await;
             if relayed.failure.is_none() && !relayed.response.status().is_server_error() {
@@ -252,10 +274,64 @@ impl Public {
         Ok(("store", Response::new(Body::empty())))
     }
 
+    /// Keeps what a former process still has brought to it, for as long as it lives.
+    pub(crate) fn relieve(self: Arc<Self>, from: upgrade::Channel, lifecycle: &mut Lifecycle) {
+        let stop = lifecycle.doors();
+        let keep = move |late| {
+            let public = self.clone();
+            async move { public.keep_late(late).await }
+        };
+        lifecycle.open("former process", async move {
+            tokio::select! {
+                () = upgrade::receive(from, keep) => stop.soft.cancelled().await,
+                () = stop.hard.cancelled() => {}
+                () = ended_for_good(&stop) => {}
+            }
+        });
+    }
+
+    /// Keeps what came to a former process; whether that was done.
+    async fn keep_late(&self, late: Late) -> bool {
+        let Late { source, scope, target, headers, body } = late;
+        let (routing, secrets) = {
+            let table = self.registry.table();
+            let secrets = match table.source(&source) {
+                Some(source) => Some(source.secrets().clone()),
+                None => table.upstream(&source).and_then(|upstream| upstream.secrets.clone()),
+            };
+            (table.routing(&source).cloned(), secrets)
+        };
+        let Some(routing) = routing else {
+            tracing::error!(source = %source, "the former process took a call for what is no longer configured");
+            return false;
+        };
+        let signatures = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(SIGNATURE));
+        match prove(secrets.as_ref(), signatures.map(|(_, value)| value), body) {
+            Ok(proved) => {
+                let arrival = Arrival { source, scope, target, headers: headers.clone(), proved };
+                self.accept(arrival, &routing).await.is_ok()
+            }
+            Err(error) => {
+                tracing::error!(source = %source, %error, "the former process took a call that proves nothing here");
+                false
+            }
+        }
+    }
+
     async fn accept(&self, arrival: Arrival, routing: &Routing) -> Result<(), Refusal> {
         let source = arrival.source.clone();
-        self.intake.accept(arrival, routing).await.map(|_| ()).map_err(|error| {
-            tracing::error!(source = %source, %error, code = error.code(), "not accepted; the caller is told 503 and will repeat it");
+        let outcome: Result<(), (String, &'static str)> = match self.turnstile.pass() {
+            Some(_pass) => {
+                let kept = self.intake.accept(arrival, routing).await;
+                kept.map(|_| ()).map_err(|error| (error.to_string(), error.code()))
+            }
+            None => {
+                let taken = self.turnstile.pass_on(&arrival).await;
+                taken.map_err(|error| (error.to_string(), error.code()))
+            }
+        };
+        outcome.map_err(|(error, code)| {
+            tracing::error!(source = %source, error, code, "not accepted; the caller is told 503 and will repeat it");
             Refusal::NotStored
         })
     }
@@ -285,6 +361,15 @@ impl Public {
             }
         })
     }
+}
+
+/// Waits until a stop has begun after which nobody goes on, and what was on its way has come.
+async fn ended_for_good(stop: &Stop) {
+    stop.soft.cancelled().await;
+    if stop.succession.is_cancelled() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(FAREWELL_TIME).await;
 }
 
 /// The token and the query of a call to a source's address; `None` if it is to something else. A path that goes on after

@@ -50,8 +50,26 @@ pub(crate) struct DeliveryView {
     /// How the last attempt ended, if it failed.
     pub(crate) last_code: Option<String>,
     pub(crate) last_status: Option<u16>,
+    /// Why it is not on its way, where it is shown alone and is owed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) waits_for: Option<WaitsFor>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) log: Option<Vec<AttemptView>>,
+}
+
+/// What a delivery waits for.
+#[derive(Serialize, Deserialize, Debug, Clone)]
+pub(crate) struct WaitsFor {
+    /// `destination_gone`, `paused`, `destination_down`, `conversation`, `next_attempt` or `turn`.
+    pub(crate) code: String,
+    /// One sentence without its full stop.
+    pub(crate) what: String,
+    /// The delivery that goes first.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) delivery: Option<String>,
+    /// The moment that it waits for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) until: Option<String>,
 }
 
 /// An attempt as shown.
@@ -127,6 +145,7 @@ impl DeliveryView {
             settled_at: record.settled_at.map(time),
             last_code: Some(record.last_code.to_string()).filter(|code| !code.is_empty()),
             last_status: record.last_status,
+            waits_for: None,
             log: None,
         }
     }

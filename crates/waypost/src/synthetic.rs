@@ -86,11 +86,20 @@ impl Caller {
                 headers.insert(name, HeaderValue::try_from(value).map_err(|error| error.to_string())?);
             }
         }
+        self.post_with(headers, Bytes::from(body)).await
+    }
+
+    /// Posts a body with these headers.
+    ///
+    /// # Errors
+    ///
+    /// When there was no whole answer: one plain sentence.
+    pub(crate) async fn post_with(&self, headers: HeaderMap, body: Bytes) -> Result<Heard, String> {
         let call = Call {
             method: Method::POST,
             path_and_query: self.path_and_query.clone(),
             headers,
-            body: Bytes::from(body),
+            body,
             deadline: limits::ATTEMPT_TIME_MAX,
         };
         let answer = self.endpoint.call(call).await.map_err(|error| error.detail)?;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,14 +10,15 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use pin_project_lite::pin_project;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::Watch;
+use crate::body::{Budget, Share};
 use crate::counters::count;
-use crate::framing::Framing;
-use crate::limits::LINGER_BYTES_MAX;
+use crate::framing::{Framing, Since};
+use crate::limits::{LINGER_BYTES_MAX, WAITING_BYTES_MAX};
 use crate::refusal::Refusal;
 
 pin_project! {
@@ -38,8 +40,8 @@ pin_project! {
         fault: Option<Refusal>,
         // What is read after the fault.
         end: &'static [u8],
-        // The requests whose answers have left altogether.
-        flushed: u32,
+        // What has come and was followed, and nobody has read.
+        ahead: Ahead,
         // What is written in place of what hyper writes.
         substitute: Option<Bytes>,
         said_goodbye: bool,
@@ -60,7 +62,7 @@ impl<T> WatchedStream<T> {
             framing,
             fault: None,
             end: &[],
-            flushed: 0,
+            ahead: Ahead::default(),
             substitute: None,
             said_goodbye: false,
             bytes_lingered: 0,
@@ -84,8 +86,8 @@ impl<T: AsyncWrite> WatchedStream<T> {
             return None;
         }
         if this.substitute.is_none() {
-            let is_idle =
-                this.watch.in_flight.load(Relaxed) == 0 && this.watch.begun.load(Relaxed) == *this.flushed;
+            let is_idle = this.watch.in_flight.load(Relaxed) == 0
+                && this.watch.begun.load(Relaxed) == this.watch.flushed.load(Relaxed);
             let status = first.strip_prefix(b"HTTP/1.1 4").filter(|_| is_idle)?;
             let refusal = match status.get(..2) {
                 Some(b"14") => Refusal::TargetTooLong,
@@ -106,6 +108,139 @@ impl<T: AsyncWrite> WatchedStream<T> {
         }
         *this.substitute = None;
         Some(Poll::Ready(Ok(bytes)))
+    }
+}
+
+impl<T> WatchedStream<T> {
+    /// Follows what has come, and says how much of it is of use.
+    fn follow(self: Pin<&mut Self>, bytes: &mut [u8]) -> usize {
+        let this = self.project();
+        if !bytes.is_empty() && this.watch.in_flight.load(Relaxed) == 0 {
+            this.watch.head_begun.store(true, Relaxed);
+        }
+        let mut kept = bytes.len();
+        if let Err((place, refusal)) = this.framing.follow(bytes) {
+            // A NUL is an error to hyper wherever a head or a chunk's frame may hold this byte.
+            bytes[place] = 0;
+            kept = place + 1;
+            (*this.fault, *this.end) = (Some(refusal), b"\r\n\r\n");
+        }
+        this.watch.whole.store(this.framing.whole(), Relaxed);
+        kept
+    }
+
+    /// What has come, as far as it is of use by itself.
+    fn came(self: Pin<&mut Self>) -> Option<Came> {
+        let this = self.project();
+        let known = this.watch.begun.load(Relaxed);
+        let ahead = this.ahead.left();
+        if known == 0 && !ahead.is_empty() && (ahead.starts_with(PREFACE) || PREFACE.starts_with(ahead)) {
+            return (ahead.len() >= PREFACE.len()).then_some(Came::Preface);
+        }
+        let edge = &this.watch.place.door().edge;
+        let is_easy = edge.served.load(Relaxed) < edge.limits.easily_served_max;
+        let came = this.fault.is_some()
+            || match this.framing.since(known) {
+                Since::Nothing => false,
+                Since::PartOfHead => is_easy,
+                Since::PartOfBody(left) => {
+                    let is_given = is_easy || ahead.len() as u64 + left > WAITING_BYTES_MAX as u64;
+                    this.watch.body_begun.store(!is_given, Relaxed);
+                    is_given
+                }
+                Since::More => true,
+            };
+        came.then_some(Came::Request)
+    }
+}
+
+/// What HTTP/2 begins with where both sides know it (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What has come of a connection that nobody serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Came {
+    /// A request, whole or as far as it is waited for, or one that breaks the form.
+    Request,
+    /// The beginning of HTTP/2.
+    Preface,
+    /// The end.
+    End,
+}
+
+impl<T: AsyncRead> WatchedStream<T> {
+    /// Waits until something has come that is of use by itself.
+    pub(crate) fn poll_request(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Came> {
+        loop {
+            if let Some(came) = self.as_mut().came() {
+                return Poll::Ready(came);
+            }
+            let mut scratch = [MaybeUninit::uninit(); 8 * 1024];
+            let mut buf = ReadBuf::uninit(&mut scratch);
+            let outcome = ready!(self.as_mut().project().stream.poll_read(cx, &mut buf));
+            let bytes = buf.filled_mut();
+            if outcome.is_err() || bytes.is_empty() {
+                // What is there of a request is hyper's to judge.
+                let is_end = self.ahead.is_empty();
+                return Poll::Ready(if is_end { Came::End } else { Came::Request });
+            }
+            let kept = self.as_mut().follow(bytes);
+            let came = {
+                let this = self.as_mut().project();
+                this.ahead.add(&bytes[..kept]);
+                self.as_mut().came()
+            };
+            if came.is_none() && !self.as_mut().has_room() {
+                return Poll::Ready(Came::Request);
+            }
+        }
+    }
+
+    /// Whether there is room for what waits here, with what waits elsewhere.
+    fn has_room(self: Pin<&mut Self>) -> bool {
+        let this = self.project();
+        this.ahead.count(&this.watch.place.door().edge.waiting)
+    }
+}
+
+/// Bytes that have come and wait to be read.
+#[derive(Default)]
+struct Ahead {
+    bytes: Vec<u8>,
+    read: usize,
+    /// Their share of the room for all of them, once they have had to wait.
+    share: Option<Share>,
+}
+
+impl Ahead {
+    fn left(&self) -> &[u8] {
+        &self.bytes[self.read..]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.left().is_empty()
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes.reserve_exact(bytes.len());
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn read(&mut self, buf: &mut ReadBuf<'_>) {
+        let left = self.left();
+        let part = &left[..left.len().min(buf.remaining())];
+        buf.put_slice(part);
+        self.read += part.len();
+        if self.is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    /// Takes a share for what has come; none for those that came later if there is no room.
+    fn count(&mut self, room: &Budget) -> bool {
+        let share = self.share.get_or_insert_with(|| Share::none(room));
+        let more = self.bytes.len().saturating_sub(share.bytes());
+        share.grow(more).is_ok()
     }
 }
 
@@ -164,7 +299,11 @@ impl<T: AsyncRead> AsyncRead for WatchedStream<T> {
             }
             return self.project().stream.poll_read(cx, buf);
         }
-        let this = self.project();
+        let this = self.as_mut().project();
+        if !this.ahead.is_empty() {
+            this.ahead.read(buf);
+            return Poll::Ready(Ok(()));
+        }
         if this.fault.is_some() {
             // hyper reads a head only once its end has come; after that there is nothing more to read.
             let end = std::mem::take(this.end);
@@ -173,16 +312,18 @@ impl<T: AsyncRead> AsyncRead for WatchedStream<T> {
         }
         let before = buf.filled().len();
         let outcome = this.stream.poll_read(cx, buf);
-        if buf.filled().len() > before && this.watch.in_flight.load(Relaxed) == 0 {
-            this.watch.head_begun.store(true, Relaxed);
-        }
-        if let Err((place, refusal)) = this.framing.follow(&buf.filled()[before..]) {
-            // A NUL is an error to hyper wherever a head or a chunk's frame may hold this byte.
-            buf.filled_mut()[before + place] = 0;
-            buf.set_filled(before + place + 1);
-            (*this.fault, *this.end) = (Some(refusal), b"\r\n\r\n");
-        }
+        let kept = self.follow(&mut buf.filled_mut()[before..]);
+        buf.set_filled(before + kept);
         outcome
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> WatchedStream<T> {
+    /// Says a refusal to a request that nobody was given, and closes.
+    pub(crate) async fn refuse(mut self, refusal: Refusal) -> io::Result<()> {
+        self.watch.lingering.store(true, Relaxed);
+        self.stream.write_all(&refusal.bytes()).await?;
+        self.shutdown().await
     }
 }
 
@@ -219,12 +360,13 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for WatchedStream<T> {
         let this = self.project();
         this.watch.unblock();
         if this.watch.in_flight.load(Relaxed) == 0 {
-            *this.flushed = this.watch.begun.load(Relaxed);
+            this.watch.flushed.store(this.watch.begun.load(Relaxed), Relaxed);
         }
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.watch.ended.store(true, Relaxed);
         if !self.said_goodbye {
             let outcome = self.as_mut().project().stream.poll_shutdown(cx);
             ready!(self.as_mut().judge(cx, outcome))?;

@@ -1,6 +1,6 @@
 //! One process goes, the next comes, and no call is lost between them.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -61,10 +61,15 @@ async fn five_upgrades_under_load_fail_no_request() {
         })
         .await;
         let (giver, taker) = UnixStream::pair().unwrap();
-        handover::give(&giver, &[&handed]).unwrap();
-        let next = handover::take(&taker).unwrap().listener(address).unwrap().unwrap();
+        handover::give(&giver, &[handed.as_fd()]).unwrap();
+        let taken = handover::take(&taker).unwrap().into_iter().map(std::net::TcpListener::from);
+        let next = Inherited::of(taken.collect()).unwrap().listener(address).unwrap().unwrap();
         handed = next.duplicate().unwrap();
         let (stop, served) = std::mem::replace(&mut current, serve(next));
+        // By turns as a stop, and as an upgrade.
+        if round % 2 == 0 {
+            stop.succession.cancel();
+        }
         stop.soft.cancel();
         soon(served).await.unwrap();
     }

@@ -59,6 +59,19 @@ pub struct Destination {
 #[derive(Clone)]
 pub struct Dispatcher(Arc<Shared>);
 
+/// Destinations at work, by name.
+type Running = Arc<Mutex<HashMap<Arc<str>, DestinationHandle>>>;
+
+/// Finds destinations without keeping the dispatcher, or its store, alive.
+#[derive(Clone)]
+pub(crate) struct Destinations(Running);
+
+impl Destinations {
+    pub(crate) fn find(&self, name: &str) -> Option<DestinationHandle> {
+        lock(&self.0).get(name).cloned()
+    }
+}
+
 struct Shared {
     store: Store,
     clock: Clock,
@@ -70,7 +83,7 @@ struct Shared {
     places: Arc<Common>,
     /// Attempts under way.
     attempts: Arc<Common>,
-    running: Mutex<HashMap<Arc<str>, DestinationHandle>>,
+    running: Running,
     /// Destinations that were removed and may still have attempts under way.
     leaving: Mutex<HashMap<Arc<str>, DestinationHandle>>,
     tasks: TaskTracker,
@@ -92,7 +105,7 @@ impl Dispatcher {
         hard: CancellationToken,
     ) -> Self {
         let bodies = Arc::new(Bodies::new(limits::BODY_CACHE_BYTES_MAX));
-        let (running, leaving, tasks) = (Mutex::default(), Mutex::default(), TaskTracker::new());
+        let (running, leaving, tasks) = (Running::default(), Mutex::default(), TaskTracker::new());
         let pressure = Pressure::default();
         let stream = Stream::new(store.clone(), bodies.clone(), clock.clone(), metrics.clone());
         Self(Arc::new(Shared {
@@ -167,6 +180,11 @@ impl Dispatcher {
             leaving.retain(|_, handle| !handle.has_ended());
             leaving.insert(handle.name().clone(), handle);
         }
+    }
+
+    /// What finds destinations by name, now and later.
+    pub(crate) fn finder(&self) -> Destinations {
+        Destinations(self.0.running.clone())
     }
 
     /// The destination of that name, if there is one.

@@ -91,7 +91,7 @@ async fn normal(parcel: &Parcel, store: &Store) -> Result<Normal, Without> {
     loop {
         let made = async {
             let Some(record) = store.event(parcel.event).await? else { return Ok(None) };
-            Normal::of(store, record, body.clone(), View::WHOLE).await.map(Some)
+            Normal::of(store, record, body.clone(), View::WHOLE).await
         };
         match made.await {
             Ok(made) => return made.ok_or(Without::Record),

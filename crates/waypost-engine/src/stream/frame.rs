@@ -140,28 +140,34 @@ impl Frame {
 
     fn write(&self, view: View) -> Option<Written> {
         let id = self.cursor.to_string();
-        self.subject.with_normal(&id, self.cursor.is_companion(), view, |normal| match view.dialect {
-            Dialect::Waypost => Some(self.wrap(self.facts.r#type, &id, normal)),
-            dialect => {
-                let word = &*self.subject.record.event.r#type;
-                let (r#type, payload) = compat::payload(dialect, normal, word)?;
-                Some(self.wrap(r#type, &id, &payload))
-            }
+        let is_companion = self.cursor.is_companion();
+        let write = |view: View| {
+            self.subject.with_normal(&id, is_companion, view, |normal| match view.dialect {
+                Dialect::Waypost => Ok(Some(self.wrap(self.facts.r#type, &id, normal)?)),
+                dialect => match compat::payload(dialect, normal, &self.subject.record.event.r#type) {
+                    Some((r#type, payload)) => Ok(Some(self.wrap(r#type, &id, &payload)?)),
+                    None => Ok(None),
+                },
+            })
+        };
+        let written: serde_json::Result<_> = write(view);
+        written.unwrap_or_else(|error| {
+            // What was read as JSON can be written as JSON. Were it not so, readers would still be told of the event.
+            tracing::error!(event = %self.subject.record.id, %error, "an event cannot be written; its readers get its record");
+            write(View { content: false, ..view }).ok()?
         })
     }
 
-    fn wrap(&self, r#type: &str, id: &str, payload: &impl Serialize) -> Written {
-        let around = Around { r#type, id, replay: self.is_replay };
+    fn wrap(&self, r#type: &str, id: &str, payload: &impl Serialize) -> serde_json::Result<Written> {
         let mut frame = Vec::with_capacity(1_024);
-        // Writing to memory what consists of texts and fragments that were read as JSON cannot fail.
-        let _ = serde_json::to_writer(&mut frame, &around);
+        serde_json::to_writer(&mut frame, &Around { r#type, id, replay: self.is_replay })?;
         frame.pop();
         frame.extend_from_slice(br#","payload":"#);
         let payload_at = frame.len();
-        let _ = serde_json::to_writer(&mut frame, payload);
+        serde_json::to_writer(&mut frame, payload)?;
         frame.push(b'}');
         frame.shrink_to_fit();
-        Written { frame: frame.into(), payload: payload_at }
+        Ok(Written { frame: frame.into(), payload: payload_at })
     }
 }
 
@@ -196,10 +202,10 @@ impl Subject {
     }
 
     /// The event's normalised form as JSON in a view: what a receiver of events is sent.
-    pub(super) fn json(&self, view: View) -> Bytes {
+    pub(super) fn json(&self, view: View) -> serde_json::Result<Bytes> {
         let id = self.record.id.to_string();
-        let write = |normal: &NormalEvent<'_>| serde_json::to_vec(normal).unwrap_or_default();
-        self.with_normal(&id, false, view, write).into()
+        let write = |normal: &NormalEvent<'_>| serde_json::to_vec(normal);
+        self.with_normal(&id, false, view, write).map(Bytes::from)
     }
 
     /// The same with what the gateway knows besides.
@@ -226,5 +232,47 @@ fn about(change: ContactChange) -> &'static str {
     match change {
         ContactChange::New => "contact:new",
         ContactChange::Updated => "contact:updated",
+    }
+}
+
+#[cfg(test)]
+pub(super) mod samples {
+    //! Frames of events that never happened.
+
+    use waypost_domain::{RequestId, UnixMillis};
+    use waypost_store::{NewEvent, PersonFact};
+
+    use super::*;
+
+    /// The frames of an event whose evidence is gone.
+    pub(in crate::stream) fn frame(id: waypost_domain::EventId, has_companion: bool) -> Vec<Arc<Frame>> {
+        let event = NewEvent {
+            kind: "message".into(),
+            class: "message".into(),
+            field: "messages".into(),
+            r#type: "text".into(),
+            phone_number_id: Some("11".into()),
+            display_phone_number: None,
+            waba_id: None,
+            conversation: Some("11:491".into()),
+            contact: None,
+            wamid: Some("w".into()),
+            key: "msg:11:w".into(),
+            occurred_at: None,
+            once: true,
+            quarantined: false,
+        };
+        let record = EventRecord {
+            id,
+            request: RequestId(id.0 - 1),
+            source: "acme".into(),
+            received_at: UnixMillis(0),
+            repeats: None,
+            quarantined: false,
+            person: if has_companion { PersonFact::New } else { PersonFact::Nothing },
+            event,
+            deliveries: Vec::new(),
+        };
+        Frame::of(Subject::new(record, None, None), false).collect()
     }
 }

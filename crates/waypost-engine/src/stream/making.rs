@@ -7,7 +7,7 @@ use bytes::Bytes;
 use waypost_domain::RequestId;
 use waypost_store::{EventRecord, PersonFact, Store, StoreError};
 use waypost_whatsapp::normal::{ContactChange, NormalEvent, Origin, Record, StatusState};
-use waypost_whatsapp::{Kind, MessageState, StatusUpdate, split};
+use waypost_whatsapp::{Advance, Kind, MessageState, StatusUpdate, split};
 
 use super::frame::{Frame, StatusFacts, Subject};
 use super::view::View;
@@ -119,13 +119,16 @@ impl States {
         }
         let Some(state) = self.by_message.get_mut(&message) else { return Ok(None) };
         let advance = state.apply(&update);
+        // A participant that moves may be one who was not there before.
+        self.weight += usize::from(update.participant.is_some() && advance == Advance::Forward);
         let state = StatusState::of(state, &update, advance);
         let participant = update.participant.as_deref().map(Box::from);
         Ok(Some(StatusFacts { state, participant }))
     }
 
+    /// Takes in a state, forgetting all others where there would be too many. Those remembered grow by a participant at
+    /// a time, and are weighed again with the next one that is learnt.
     fn learn(&mut self, message: (Arc<str>, Box<str>), state: MessageState) {
-        // A state that grows later is counted as it was; it is bounded by itself.
         let weight = 1 + state.participants().count();
         if self.weight + weight > STATES_REMEMBERED_MAX {
             *self = Self::default();
@@ -144,18 +147,19 @@ pub(crate) struct Normal {
 }
 
 impl Normal {
-    /// Of an event whose own body this is.
+    /// Of an event whose own body this is. `None` where it cannot be written, which is a defect.
     pub(crate) async fn of(
         store: &Store,
         record: EventRecord,
         body: Bytes,
         view: View,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Option<Self>, StoreError> {
         let status = States::default().status(store, &record).await?;
         let is_large = body.len() >= LARGE_BODY_BYTES;
         let make = move || {
             let subject = Subject::new(record, Some(body), status);
-            Self { body: subject.json(view), event_type: subject.event_type }
+            let body = subject.json(view).ok()?;
+            Some(Self { body, event_type: subject.event_type })
         };
         match is_large {
             true => blocking(make).await,

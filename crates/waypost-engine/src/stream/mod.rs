@@ -68,8 +68,8 @@ struct Shared {
     /// Counts the changes of the ring.
     version: watch::Sender<u64>,
     /// Something was accepted, or somebody has begun to listen.
-    hint: Notify,
-    readers: AtomicUsize,
+    hint: Arc<Notify>,
+    readers: Arc<AtomicUsize>,
     /// Readers of each view.
     views: [AtomicUsize; VIEWS],
     catching: Catching,
@@ -125,14 +125,29 @@ pub enum SubscribeError {
     Store(#[from] StoreError),
 }
 
+/// Tells a stream that something was accepted.
+#[derive(Clone, Debug)]
+pub(crate) struct Waker {
+    hint: Arc<Notify>,
+    readers: Arc<AtomicUsize>,
+}
+
+impl Waker {
+    pub(crate) fn wake(&self) {
+        if self.readers.load(Ordering::SeqCst) > 0 {
+            self.hint.notify_one();
+        }
+    }
+}
+
 impl Stream {
     /// A stream of what `store` accepts. It needs [`Stream::run`] to be at work.
     pub fn new(store: Store, bodies: Arc<Bodies>, clock: Clock, metrics: Metrics) -> Self {
         Self::with_ring(store, bodies, clock, metrics, (RING_FRAMES_MAX, RING_BYTES_MAX))
     }
 
-    /// The same with another ring: frames and bytes.
-    fn with_ring(
+    /// The same with another ring: so many frames, and of so many bytes.
+    pub fn with_ring(
         store: Store,
         bodies: Arc<Bodies>,
         clock: Clock,
@@ -147,8 +162,8 @@ impl Stream {
             metrics,
             ring: RwLock::new(Ring::new(frames, bytes)),
             version: watch::Sender::new(0),
-            hint: Notify::new(),
-            readers: AtomicUsize::new(0),
+            hint: Arc::default(),
+            readers: Arc::default(),
             views: Default::default(),
             catching: Catching::default(),
             replays: broadcast::Sender::new(REPLAYS_WAITING_MAX),
@@ -161,9 +176,12 @@ impl Stream {
     /// Tells it that something was accepted. A hint, and next to free: while nobody listens it does nothing, and
     /// while somebody does the store is asked from time to time all the same.
     pub fn wake(&self) {
-        if self.readers() > 0 {
-            self.0.hint.notify_one();
-        }
+        self.waker().wake();
+    }
+
+    /// What tells it so without keeping it, or its store, alive.
+    pub(crate) fn waker(&self) -> Waker {
+        Waker { hint: self.0.hint.clone(), readers: self.0.readers.clone() }
     }
 
     /// Shows events again to the readers that want to see replays. Best effort: no more than

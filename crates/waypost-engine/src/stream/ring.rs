@@ -131,3 +131,80 @@ impl Ring {
         Look::Found { frames: found, through, left }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use waypost_domain::EventId;
+
+    use crate::stream::frame::samples::frame;
+
+    /// What a reader would be given of all frames, were all of them kept.
+    fn model(all: &[Arc<Frame>], after: Cursor, max: usize) -> Vec<Cursor> {
+        let wanted = all.iter().map(|frame| frame.cursor()).filter(|cursor| *cursor > after);
+        wanted.take(max).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn it_gives_what_follows_or_says_that_it_has_it_no_more(
+            frames_max in 1_usize..20,
+            steps in prop::collection::vec((any::<bool>(), 1_i64..4, 0_i64..60, 1_usize..9), 1..60),
+        ) {
+            let filters = [Filter::default(), Filter::default()];
+            let mut ring = Ring::new(frames_max, usize::MAX);
+            prop_assert!(matches!(ring.look(Cursor::START, [&filters[0], &filters[1]], 1, 1), Look::Idle));
+            let (mut all, mut last) = (Vec::new(), 100);
+            ring.begin(Cursor::of(EventId(last)));
+            for (has_companion, gap, back, max) in steps {
+                last += gap;
+                let pushed = frame(EventId(last), has_companion);
+                all.extend(pushed.iter().cloned());
+                ring.push(pushed);
+                prop_assert!(ring.frames.len() <= frames_max);
+                prop_assert_eq!(ring.weight, ring.frames.iter().map(|frame| frame.weight()).sum::<usize>());
+                for after in [Cursor::of(EventId(last - back)), Cursor::companion_of(EventId(last - back))] {
+                    match ring.look(after, [&filters[0], &filters[1]], max, usize::MAX) {
+                        Look::Found { frames, through, left } => {
+                            let given: Vec<_> = frames.iter().map(|frame| frame.cursor()).collect();
+                            prop_assert_eq!(&given, &model(&all, after, max));
+                            prop_assert_eq!(left + given.len(), model(&all, after, usize::MAX).len());
+                            prop_assert_eq!(left, model(&all, through, usize::MAX).len());
+                        }
+                        Look::Missed { floor } => {
+                            prop_assert!(after < floor);
+                            prop_assert!(model(&all, after, 1).first().is_none_or(|next| *next <= floor)
+                                || Cursor::of(EventId(100)) == floor);
+                        }
+                        Look::Idle => prop_assert!(false, "it is fed"),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_holds_so_many_bytes_and_always_the_last_frame() {
+        let mut ring = Ring::new(100, 1);
+        ring.begin(Cursor::START);
+        for id in 1..10 {
+            ring.push(frame(EventId(id), true));
+            assert_eq!(ring.frames.len(), 1);
+            assert!(ring.holds_after(Cursor::companion_of(EventId(id))));
+        }
+        ring.rest();
+        assert!(ring.head().is_none() && ring.weight == 0);
+    }
+
+    #[test]
+    fn one_look_goes_only_so_far_for_what_is_not_wanted() {
+        let nobody = Filter { sources: vec!["nobody".into()], ..Filter::default() };
+        let mut ring = Ring::new(10 * LOOKED_AT_MAX, usize::MAX);
+        ring.begin(Cursor::START);
+        (1..=LOOKED_AT_MAX as i64 + 10).for_each(|id| ring.push(frame(EventId(id), false)));
+        let look = ring.look(Cursor::START, [&nobody, &nobody], 5, 5);
+        let Look::Found { frames, through, left } = look else { panic!("{look:?}") };
+        assert_eq!((frames.len(), through, left), (0, Cursor::of(EventId(LOOKED_AT_MAX as i64)), 10));
+    }
+}

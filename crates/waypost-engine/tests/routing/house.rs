@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
-use waypost_domain::{Clock, HeaderBlock, Match, MatchKey, Patience, RetrySchedule, Rulings, UnixMillis};
+use waypost_domain::{
+    Clock, HeaderBlock, Match, MatchKey, Patience, RequestId, RetrySchedule, Rulings, UnixMillis,
+};
 use waypost_engine::dispatch::{Destination, Dispatcher};
-use waypost_engine::intake::{Arrival, Intake, Receipt, prove};
+use waypost_engine::intake::{Arrival, Intake, prove};
 use waypost_engine::metrics::Metrics;
 use waypost_engine::routing::{Batches, Recipient, Routing};
 use waypost_engine::sender::{HttpSender, HttpSenderConfig, Keyring, Signing, StandardSecret};
@@ -37,6 +39,13 @@ pub(crate) fn matching(keys: &[(MatchKey, &[&str])]) -> Match {
 
 pub(crate) fn number(id: &str) -> Match {
     matching(&[(MatchKey::PhoneNumberId, &[id])])
+}
+
+/// What was accepted, and what became of it.
+pub(crate) struct Receipt {
+    pub(crate) request: RequestId,
+    pub(crate) events: usize,
+    pub(crate) duplicate: bool,
 }
 
 pub(crate) struct House {
@@ -91,7 +100,26 @@ impl House {
         signing: Signing,
         standard: Vec<StandardSecret>,
     ) -> HttpSender {
-        HttpSender::new(HttpSenderConfig {
+        HttpSender::new(self.config(receiver, signing, standard))
+    }
+
+    /// The same for events in their normalised form.
+    pub(crate) fn sender_of_events(
+        &self,
+        receiver: &Receiver,
+        signing: Signing,
+        standard: Vec<StandardSecret>,
+    ) -> HttpSender {
+        HttpSender::of_events(self.config(receiver, signing, standard), self.store.clone())
+    }
+
+    fn config(
+        &self,
+        receiver: &Receiver,
+        signing: Signing,
+        standard: Vec<StandardSecret>,
+    ) -> HttpSenderConfig {
+        HttpSenderConfig {
             endpoint: self.endpoint(receiver),
             deadline: 5 * SECOND,
             target: Some("/webhooks/whatsapp/%2B15550001?from=waypost".parse().unwrap()),
@@ -99,7 +127,7 @@ impl House {
             standard,
             keyring: self.keyring.clone(),
             clock: self.clock.clone(),
-        })
+        }
     }
 
     /// A destination at this receiver, at work.
@@ -154,7 +182,11 @@ impl House {
             headers,
             proved,
         };
-        self.intake.accept(arrival, routing).await.unwrap()
+        let events = self.intake.accept(arrival, routing).await.unwrap().events;
+        let found = self.events(EventFilter::default()).await;
+        let request = found[0].request;
+        let duplicate = found.iter().take(events).all(|event| event.repeats.is_some());
+        Receipt { request, events, duplicate }
     }
 
     pub(crate) async fn events(&self, filter: EventFilter) -> Vec<EventRecord> {

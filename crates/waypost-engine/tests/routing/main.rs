@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test, as it should")]
 
 mod batches;
+mod events;
 mod house;
 mod quarantine;
 mod receiver;

@@ -11,13 +11,13 @@ use crate::house::{House, SOURCE, SOURCE_SECRET, secret, with};
 use crate::receiver::{Receiver, Seen};
 
 /// 32 bytes, and the same as it is written.
-const STANDARD: (&[u8], &str) =
+pub(crate) const STANDARD: (&[u8], &str) =
     (b"0123456789abcdefghijklmnopqrstuv", "whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY=");
-const OLDER: (&[u8], &str) =
+pub(crate) const OLDER: (&[u8], &str) =
     (b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345", "whsec_QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU=");
 
 /// Whether a receiver that knows this secret believes what it got, as Meta's and as nobody else's.
-fn believes(by: &str, seen: &Seen) -> bool {
+pub(crate) fn believes(by: &str, seen: &Seen) -> bool {
     let lines = seen.all("x-hub-signature-256");
     let legacy = sign(&secret(by), &seen.body).sha1;
     AppSecrets::from(secret(by)).verify(lines.into_iter().map(str::as_bytes), &seen.body).is_ok()
@@ -25,7 +25,7 @@ fn believes(by: &str, seen: &Seen) -> bool {
 }
 
 /// The signature that the Standard Webhooks specification asks for, computed anew.
-fn standard(key: &[u8], seen: &Seen) -> String {
+pub(crate) fn standard(key: &[u8], seen: &Seen) -> String {
     let (id, time) = (seen.one("webhook-id").unwrap(), seen.one("webhook-timestamp").unwrap());
     let signed = [id.as_bytes(), b".", time.as_bytes(), b".", &seen.body].concat();
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), &signed);

@@ -45,8 +45,9 @@ impl SqliteStore {
                 return Ok(outcome);
             }
             let (beyond, filter_read, plan) = (outcome.next, Arc::clone(&filter), on.plan);
-            let meant =
-                self.read_latest(move |reading| reading.meant(what, &filter_read, beyond, wanted, plan)).await?;
+            let meant = self
+                .read_latest(move |reading| reading.meant(what, &filter_read, beyond, wanted, plan))
+                .await?;
             outcome.next = meant.next;
             if on.plan {
                 outcome.without_body += meant.without_body;

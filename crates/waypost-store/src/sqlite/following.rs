@@ -40,7 +40,8 @@ impl SqliteStore {
         wamid: &str,
     ) -> Result<MessageEvents, StoreError> {
         let (source, wamid) = (source.map(str::to_owned), wamid.to_owned());
-        self.read_latest(move |reading| reading.message(source.as_deref(), &wamid)).await
+        // Asked for every status that is followed, with all before it already read: it waits for nothing.
+        self.read(move |reading| reading.message(source.as_deref(), &wamid)).await
     }
 
     pub(crate) async fn messages(

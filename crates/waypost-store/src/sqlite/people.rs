@@ -150,7 +150,7 @@ impl SqliteStore {
         filter: ContactFilter,
         page: Page,
     ) -> Result<ContactList, StoreError> {
-        self.read(move |reading| reading.contacts(&filter, page)).await
+        self.read_latest(move |reading| reading.contacts(&filter, page)).await
     }
 
     pub(crate) async fn contact(
@@ -159,7 +159,7 @@ impl SqliteStore {
         conversation: &str,
     ) -> Result<Option<ContactRecord>, StoreError> {
         let (source, conversation) = (source.map(str::to_owned), conversation.to_owned());
-        self.read(move |reading| reading.contact(source, conversation)).await
+        self.read_latest(move |reading| reading.contact(source, conversation)).await
     }
 }
 

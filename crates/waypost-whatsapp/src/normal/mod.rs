@@ -8,6 +8,8 @@
 //!   reasons) may come, and receivers pass over those they do not know;
 //! - **nothing is made up**: a member that Meta left out, or wrote as `null`, as `""` or as something
 //!   of another type, is absent. Ids and prices are in Meta's own digits;
+//! - **records stay readable**: of an event whose evidence is kept no more, or is not for the receiver, its record is
+//!   told in the same shape ([`NormalEvent::of_record`]), without `data`;
 //! - **nothing is lost**: the event as Meta wrote it travels along where asked for
 //!   ([`NormalEvent::with_raw`]).
 //!

@@ -178,6 +178,33 @@ fn is_contact(field: &str, members: &str, wanted: Option<Names<'_>>) {
 }
 
 #[test]
+fn a_contact_is_called_what_they_call_themselves_and_never_what_another_does() {
+    let contacts = r#""contacts":[
+        {"wa_id":"1","profile":{"name":"Ana","username":"@ana"}},
+        {"wa_id":"2","user_id":"US.2","profile":{"name":"Ben"},"username":"@ben"},
+        {"wa_id":"3","profile":{"name":"First"}},{"wa_id":"3","user_id":"US.3","profile":{"name":"Third"}},
+        {"wa_id":"4","profile":{"name":"","username":null}},
+        {"wa_id":"5","user_id":"US.5","profile":{"name":"Other"}},
+        {"profile":{"name":"Nobody"}}]"#;
+    for (from, name, username) in [
+        (r#""from":"1""#, Some("Ana"), Some("@ana")),
+        (r#""from_user_id":"US.2""#, Some("Ben"), Some("@ben")),
+        (r#""from":"3""#, Some("Third"), None),
+        (r#""from":"4""#, None, None),
+        (r#""from":"5","from_user_id":"US.9""#, None, None),
+        (r#""from":"6""#, None, None),
+    ] {
+        let body = body("messages", &value(&format!(r#"{contacts},"messages":[{{"id":"m",{from}}}]"#)));
+        let contact = only(&body).contact.unwrap();
+        assert_eq!((contact.name.as_deref(), contact.username.as_deref()), (name, username), "{from}");
+    }
+    let system = r#""messages":[{"id":"m","from":"1","type":"system","system":{"type":"user_changed_number","wa_id":"7"}}]"#;
+    let body = body("messages", &value(&format!("{contacts},{system}")));
+    let contact = only(&body).contact.unwrap();
+    assert_eq!((contact.phone.as_deref(), contact.name.as_deref()), (Some("7"), Some("Ana")));
+}
+
+#[test]
 fn a_contact_has_every_identity_the_payload_gives() {
     let all = (Some("US.ENT.1"), Some("US.1"), Some("1"), &[][..]);
     for (field, members) in [

@@ -123,6 +123,35 @@ fn an_update_is_read_from_a_status_event_and_from_no_other() {
     assert_eq!(StatusUpdate::of(&only(&nameless)), None);
 }
 
+#[test]
+fn what_an_update_says_is_read_from_its_key_as_from_its_body() {
+    let status = |members: &str| format!(r#""statuses":[{{"id":"w:1","status":"read",{members}}}]"#);
+    let participant = r#""recipient_type":"group","recipient_participant_id":"14:1""#;
+    for (field, value) in [
+        ("messages", value(&status(participant))),
+        ("messages", value(&status(r#""recipient_id":"1""#))),
+        ("messages", format!("{{{}}}", status(participant))),
+        ("standby", format!(r#"{{"standby":{}}}"#, value(&status(participant)))),
+    ] {
+        let body = body(field, &value);
+        let event = only(&body);
+        let number = event.phone_number_id.as_deref().unwrap_or_default();
+        let of_key = |key| StatusUpdate::of_key(key, number, "w:1", "read", event.occurred_at_ms);
+        assert_eq!(of_key(&event.key), StatusUpdate::of(&event), "{}", event.key);
+        assert!(of_key(&event.key).is_some());
+    }
+    for (key, number, status) in [
+        ("st:301:w:sent:", "302", "sent"),
+        ("st:301:w:sent:", "301", "read"),
+        ("st:301:w:sent", "301", "sent"),
+        ("msg:301:w", "301", "sent"),
+        ("callst:301:w:sent:", "301", "sent"),
+        ("", "", ""),
+    ] {
+        assert_eq!(StatusUpdate::of_key(key, number, "w", status, None), None, "{key}");
+    }
+}
+
 fn updates() -> impl Strategy<Value = Vec<(&'static str, Option<i64>, Option<String>)>> {
     let status = prop::sample::select(&["sent", "delivered", "read", "played", "failed", "deleted"][..]);
     let participant = prop::option::of("[ab]");

@@ -15,6 +15,7 @@ use waypost_store::{DeliveryRecord, EventFilter, EventRecord, Page};
 
 use super::Admin;
 use super::problem::Problem;
+use super::{names, waiting};
 use crate::rendering::{AttemptView, EventView, RequestView, digits, moment};
 use crate::streaming::{self, Served};
 
@@ -90,6 +91,7 @@ async fn events(
 
 /// The events that a query means.
 pub(super) async fn list(admin: &Admin, query: EventsQuery) -> Result<Json<Value>, Problem> {
+    names::known(admin, query.source.as_deref(), query.destination.as_deref()).await?;
     let now = admin.clock.wall();
     let at = |text: Option<String>| text.map(|text| moment(&text, now)).transpose().map_err(Problem::wrong);
     let limit = query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
@@ -128,6 +130,7 @@ async fn event(State(admin): Shown, Path(id): Path<String>) -> Result<Json<Event
     for (delivery, shown) in record.deliveries.iter().zip(&mut shown.deliveries) {
         let attempts = admin.store.attempts(delivery.owed.id).await?;
         shown.log = Some(attempts.iter().map(AttemptView::of).collect());
+        shown.waits_for = waiting::of(&admin, delivery, record.event.conversation.as_deref()).await?;
     }
     shown.request = admin.store.request(record.request).await?.as_ref().map(RequestView::of);
     Ok(Json(shown))

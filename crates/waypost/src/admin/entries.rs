@@ -345,6 +345,7 @@ fn settings_of(table: &Table, name: &str) -> Map<String, Value> {
         Some(json!({
             "url": settings.origin.to_string(),
             "kind": settings.delivery.kind.as_str(),
+            "format": "meta",
             "batches": settings.batches.as_str(),
             "sign_with": sign_with(&settings.sign_with),
             "allow_private": settings.allow_private,
@@ -369,6 +370,7 @@ fn settings_view(destination: &Destination) -> Value {
     json!({
         "url": settings.url.without_query(),
         "kind": settings.delivery.kind.as_str(),
+        "format": settings.format.as_str(),
         "batches": settings.batches.as_str(),
         "sign_with": sign_with(&settings.sign_with),
         "webhook_secrets": settings.webhook_secrets.len(),

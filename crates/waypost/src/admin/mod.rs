@@ -9,12 +9,15 @@ mod certificates;
 mod entries;
 mod health;
 mod metrics;
+mod names;
 mod operate;
 mod problem;
 mod quarantine;
 mod token;
 mod tokens;
 mod trying;
+mod upgrading;
+mod waiting;
 mod who;
 
 use std::sync::Arc;
@@ -33,6 +36,7 @@ use waypost_store::Store;
 use crate::public::Public;
 use crate::registry::Registry;
 use crate::streaming::{self, Door, Served, Streaming};
+use crate::upgrade::Upgrades;
 
 pub(crate) use api::method_not_allowed;
 pub(crate) use health::LastProbe;
@@ -62,6 +66,8 @@ pub(crate) struct Admin {
     pub(crate) streaming: Arc<Streaming>,
     /// Cancelled once the server drains.
     pub(crate) draining: CancellationToken,
+    /// What asks for another process to go on in our place.
+    pub(crate) upgrades: Upgrades,
     /// What the last look at the store said, and when.
     pub(crate) last_probe: LastProbe,
 }
@@ -90,6 +96,7 @@ fn api(admin: &Arc<Admin>) -> Router {
         .merge(trying::routes(admin.clone()))
         .merge(tokens::routes(admin.clone()))
         .merge(certificates::routes(admin.clone()))
+        .merge(upgrading::routes(admin.clone()))
 }
 
 /// The stream, and the list of events, which has an address in common with it: they find out by themselves who asks.

@@ -1,5 +1,6 @@
 //! The part of the API that looks at deliveries one by one, and acts on them. Every act is recorded.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
@@ -18,6 +19,7 @@ use waypost_store::{
 use super::Admin;
 use super::problem::Problem;
 use super::who::Who;
+use super::{names, waiting};
 use crate::config::Kind;
 use crate::rendering::{AttemptView, DeliveryView, digits, moment, time};
 
@@ -97,6 +99,7 @@ async fn deliveries(
     let limit = wanted.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
     let before = wanted.after.as_deref().map(parse).transpose()?;
     let only_sending = wanted.state.as_deref() == Some("sending");
+    names::known(&admin, wanted.source.as_deref(), wanted.destination.as_deref()).await?;
     let filter = wanted.filter(admin.clock.wall())?;
     let list = admin.store.deliveries(filter, DeliveryPage { before, limit }).await?;
     let items = list.deliveries.iter().map(|detail| view(&admin, detail));
@@ -109,6 +112,8 @@ async fn delivery(State(admin): Shown, Path(id): Path<String>) -> Result<Json<Va
     let detail = admin.store.delivery(id).await?;
     let detail = detail.ok_or_else(|| Problem::unknown(format!("there is no delivery `{id}`")))?;
     let mut shown = view(&admin, &detail);
+    let waits_for = waiting::of(&admin, &detail.delivery, detail.first.conversation.as_deref()).await?;
+    shown["waits_for"] = json!(waits_for);
     let attempts = admin.store.attempts(id).await?;
     shown["log"] = json!(attempts.iter().map(AttemptView::of).collect::<Vec<_>>());
     let acts =
@@ -173,6 +178,7 @@ async fn act(
             ));
         }
     }
+    names::known(&admin, asked.to.source.as_deref(), asked.to.destination.as_deref()).await?;
     let to = asked.to.destination.clone();
     let filter = asked.to.filter(now)?;
     let note: Option<Arc<str>> = asked.note.map(Into::into);
@@ -198,6 +204,9 @@ async fn act(
         concerned.for_each(|destination| destination.reread());
         admin.engine.acts.get_or_create(&ActLabel { act: kind.as_str() }).inc_by(total.count);
         tracing::info!(who = %who.0, what = kind.as_str(), count = total.count, "an operator acted");
+        if kind == ActKind::Replay {
+            show_again(&admin, total.changed.clone());
+        }
     }
     Ok(Json(json!({
         "what": kind.as_str(),
@@ -207,6 +216,29 @@ async fn act(
         "deliveries": total.changed.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "warnings": if kind == ActKind::Replay { replay_warnings(&admin, to.as_deref()) } else { Vec::new() },
     })))
+}
+
+/// Shows the events of deliveries that are replayed again to those of the stream's readers who want that, in the
+/// background and at best.
+fn show_again(admin: &Admin, deliveries: Vec<DeliveryId>) {
+    let (stream, store) = (admin.streaming.stream().clone(), admin.store.clone());
+    if stream.readers() == 0 {
+        return;
+    }
+    tokio::spawn(async move {
+        // Deliveries to several destinations are of the same events.
+        let mut events = BTreeSet::new();
+        for id in deliveries {
+            match store.delivery(id).await {
+                Ok(detail) => events.extend(detail.into_iter().flat_map(|detail| detail.events)),
+                Err(error) => {
+                    tracing::warn!(%error, code = error.code(), "not every replay is shown in the stream");
+                    break;
+                }
+            }
+        }
+        stream.replayed(events);
+    });
 }
 
 /// What a replay to these destinations, or to all, may not bring about.

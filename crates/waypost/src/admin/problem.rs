@@ -7,6 +7,7 @@ use serde_json::json;
 use waypost_store::{EntryKind, StoreError};
 
 use crate::registry::ChangeError;
+use crate::upgrade::UpgradeError;
 
 /// A problem as shown: a stable code and one plain sentence.
 #[derive(Debug)]
@@ -83,6 +84,17 @@ impl From<ChangeError> for Problem {
             ChangeError::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "change_failed"),
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<UpgradeError> for Problem {
+    fn from(error: UpgradeError) -> Self {
+        let (status, code) = match &error {
+            UpgradeError::NotPossible(_) => (StatusCode::CONFLICT, "upgrade_impossible"),
+            UpgradeError::UnderWay => (StatusCode::CONFLICT, "upgrade_under_way"),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "upgrade_failed"),
+        };
+        Self::new(status, code, format!("{error}; this process goes on as before"))
     }
 }
 

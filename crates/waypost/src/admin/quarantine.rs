@@ -13,6 +13,7 @@ use waypost_store::{DiscardQuarantined, EventFilter, Page, Release};
 
 use super::Admin;
 use super::api::{self, EventsQuery};
+use super::names;
 use super::problem::Problem;
 use super::who::Who;
 use crate::rendering::{digits, moment};
@@ -99,6 +100,7 @@ async fn replay(
             Release { by: who.0.clone(), at: admin.clock.wall(), note: note.clone(), events: leads };
         let released = admin.store.release(release).await?;
         count += released.events.len();
+        admin.streaming.stream().replayed(released.events.iter().copied());
         too_many += released.too_many;
         named.extend(released.events.into_iter().take(NAMED_MAX.saturating_sub(named.len())));
         for name in &destinations {
@@ -163,6 +165,7 @@ async fn chosen(admin: &Admin, asked: &Asked) -> Result<Vec<EventId>, Problem> {
         }
         return Ok(vec![event]);
     }
+    names::known(admin, asked.source.as_deref(), None).await?;
     let now = admin.clock.wall();
     let at = |text: &Option<String>| {
         text.as_deref().map(|text| moment(text, now)).transpose().map_err(Problem::wrong)

@@ -7,7 +7,7 @@ use crate::api_client::ApiClient;
 use crate::cli::{
     ActArguments, DeadCommand, DeliveriesCommand, DeliveryFilters, Paging, ReplayArguments, ServerArguments,
 };
-use crate::exit::Exit;
+use crate::exit::{Exit, wrong_usage};
 use crate::terminal;
 
 /// `waypost deliveries`.
@@ -96,6 +96,9 @@ async fn show(api: &ApiClient, id: &str, as_json: bool) -> anyhow::Result<Exit> 
     }
     terminal::say(&line(&delivery));
     terminal::say(&format!("due       {}", text(&delivery, "due_at")));
+    if let Some(what) = delivery["waits_for"]["what"].as_str() {
+        terminal::say(&format!("waits     {what}"));
+    }
     terminal::say(&format!(
         "body      {}",
         if delivery["body_kept"] == true { "kept" } else { "not kept: it cannot be replayed" }
@@ -132,7 +135,8 @@ async fn act(
             to.insert("id".to_owned(), json!(id));
         }
         None if !arguments.all && to.keys().all(|key| key == "state") => {
-            anyhow::bail!("name a delivery, or say which with filters, or --all for every one");
+            let what = "name a delivery, or say which with filters, or --all for every one";
+            return Err(wrong_usage(what));
         }
         None => {}
     }

@@ -9,14 +9,14 @@ use super::query::escaped;
 use super::source::given;
 use crate::api_client::ApiClient;
 use crate::cli::ServerArguments;
-use crate::exit::Exit;
+use crate::exit::{Exit, wrong_usage};
 use crate::terminal;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum DestinationCommand {
     /// Add a receiver, live; a route then leads events to it
     #[command(
-        after_help = "Example:\n  waypost destination add support https://support.example.com/webhooks/whatsapp/%2B15551234567 --kind chatwoot\n  waypost destination add ops https://ops.example.com/hook --sign-with none --webhook-secret file:/run/secrets/ops"
+        after_help = "Example:\n  waypost destination add support https://support.example.com/webhooks/whatsapp/%2B15551234567 --kind chatwoot\n  waypost destination add ops https://ops.example.com/hook --sign-with none --webhook-secret file:/run/secrets/ops\n  waypost destination add inbox https://inbox.example.com/events --format event --webhook-secret file:/run/secrets/inbox"
     )]
     Add(Box<DestinationAddArguments>),
     /// Take a receiver away, live; what it is owed is kept
@@ -46,6 +46,9 @@ pub(crate) struct DestinationAddArguments {
     /// What it is
     #[arg(long, value_enum)]
     pub(crate) kind: Option<KindArgument>,
+    /// As Meta wrote events, or normalised [default: meta]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<FormatArgument>,
     /// One event at a time, or requests as they came where all is for it [default: split]
     #[arg(long, value_enum)]
     pub(crate) batches: Option<BatchesArgument>,
@@ -75,6 +78,14 @@ pub(crate) enum KindArgument {
     Http,
     /// A Chatwoot
     Chatwoot,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy)]
+pub(crate) enum FormatArgument {
+    /// As Meta wrote them
+    Meta,
+    /// Normalised, one at a time
+    Event,
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy)]
@@ -125,7 +136,7 @@ fn settings(arguments: DestinationAddArguments) -> anyhow::Result<Value> {
     for set in &arguments.set {
         let (key, value) = set
             .split_once('=')
-            .ok_or_else(|| anyhow::anyhow!("--set {set}: write it as KEY=VALUE, like timeout=30s"))?;
+            .ok_or_else(|| wrong_usage(format!("--set {set}: write it as KEY=VALUE, like timeout=30s")))?;
         // Numbers, lists and truth values as themselves; everything else is text.
         let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
         settings.insert(key.to_owned(), value);
@@ -145,9 +156,17 @@ fn settings(arguments: DestinationAddArguments) -> anyhow::Result<Value> {
             KindArgument::Chatwoot => "chatwoot",
         })),
     );
+    put(
+        "format",
+        json!(arguments.format.map(|format| match format {
+            FormatArgument::Meta => "meta",
+            FormatArgument::Event => "event",
+        })),
+    );
     put("batches", json!(arguments.batches.map(BatchesArgument::as_str)));
     put("sign_with", json!(arguments.sign_with.as_deref().map(given).transpose()?));
-    put("webhook_secrets", json!(arguments.webhook_secrets));
+    let webhook_secrets = arguments.webhook_secrets.iter().map(|secret| given(secret));
+    put("webhook_secrets", json!(webhook_secrets.collect::<Result<Vec<_>, _>>()?));
     put("ca_file", json!(arguments.ca_file));
     if arguments.allow_private {
         put("allow_private", json!(true));

@@ -111,6 +111,9 @@ pub(super) async fn show(api: &ApiClient, id: &str, as_json: bool) -> anyhow::Re
             delivery.destination,
             standing(delivery)
         ));
+        if let Some(waits_for) = &delivery.waits_for {
+            terminal::say(&format!("  waits for   {}", waits_for.what));
+        }
         for attempt in delivery.log.iter().flatten() {
             let status = attempt.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
             let code = attempt.code.as_deref().unwrap_or("delivered");

@@ -7,7 +7,9 @@ mod demo;
 pub(crate) mod destination;
 pub(crate) mod doctor;
 mod events;
+pub(crate) mod following;
 pub(crate) mod import;
+pub(crate) mod listen;
 mod manual;
 pub(crate) mod ping;
 pub(crate) mod quarantine;
@@ -15,8 +17,10 @@ mod query;
 pub(crate) mod route;
 mod serve;
 pub(crate) mod source;
+pub(crate) mod tail;
 pub(crate) mod token;
 mod trigger;
+mod upgrade;
 mod upstream;
 
 use serde_json::Value;
@@ -33,6 +37,7 @@ pub(crate) async fn run(arguments: Arguments, inherited: Inherited) -> anyhow::R
     match command {
         Command::Serve(arguments) => serve::run(inputs(&server, arguments), inherited).await,
         Command::Demo(arguments) => demo::run(&arguments).await,
+        Command::Upgrade { json } => upgrade::run(&server, json).await,
         Command::Check(arguments) => Ok(check::run(inputs(&server, arguments.serve), arguments.json)),
         Command::Upstream(command) => upstream::run(&server, command).await,
         Command::Source(command) => source::run(&server, command).await,
@@ -46,6 +51,8 @@ pub(crate) async fn run(arguments: Arguments, inherited: Inherited) -> anyhow::R
         Command::Replay(arguments) => deliveries::replay(&server, arguments).await,
         Command::Pause { destination, json } => deliveries::hold(&server, &destination, true, json).await,
         Command::Resume { destination, json } => deliveries::hold(&server, &destination, false, json).await,
+        Command::Listen(arguments) => listen::run(&server, *arguments).await,
+        Command::Tail(arguments) => tail::run(&server, *arguments).await,
         Command::Token(command) => token::run(&server, command).await,
         Command::Trigger(arguments) => trigger::run(&arguments).await,
         Command::Doctor(arguments) => doctor::run(&server, *arguments).await,

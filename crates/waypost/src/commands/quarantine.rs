@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::events;
 use crate::api_client::ApiClient;
 use crate::cli::{EventsListArguments, ServerArguments};
-use crate::exit::Exit;
+use crate::exit::{Exit, wrong_usage};
 use crate::terminal;
 
 #[derive(Subcommand, Debug)]
@@ -114,7 +114,7 @@ async fn act(api: &ApiClient, what: &str, arguments: QuarantineArguments) -> any
     let given = filters.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value?))));
     let mut asked: Map<String, Value> = given.collect();
     if asked.is_empty() && !all {
-        anyhow::bail!("name an event, or say which with filters, or --all for every one");
+        return Err(wrong_usage("name an event, or say which with filters, or --all for every one"));
     }
     asked.insert("plan".to_owned(), json!(plan));
     asked.insert("note".to_owned(), json!(note));

@@ -13,7 +13,7 @@ use super::query::escaped;
 use crate::api_client::ApiClient;
 use crate::cli::{ServeArguments, ServerArguments};
 use crate::config;
-use crate::exit::{Ended, Exit};
+use crate::exit::{Ended, Exit, wrong_usage};
 use crate::explaining::{Rules, explain};
 use crate::terminal;
 
@@ -115,16 +115,19 @@ async fn add(api: &ApiClient, arguments: RouteAddArguments) -> anyhow::Result<Ex
 fn wanted(matches: &[String]) -> anyhow::Result<Value> {
     let mut wanted = Map::new();
     for text in matches {
-        let (key, values) =
-            text.split_once('=').ok_or_else(|| anyhow!("--match {text}: write it as KEY=VALUE"))?;
+        let (key, values) = text
+            .split_once('=')
+            .ok_or_else(|| wrong_usage(format!("--match {text}: write it as KEY=VALUE")))?;
         if MatchKey::parse(key).is_none() {
             let known = MatchKey::ALL.map(MatchKey::as_str).join(", ");
-            bail!("--match {text}: there is no `{key}` to match; known are {known}");
+            return Err(wrong_usage(format!(
+                "--match {text}: there is no `{key}` to match; known are {known}"
+            )));
         }
         let values = values.split(',').filter(|value| !value.is_empty()).map(|value| json!(value));
         match wanted.entry(key).or_insert_with(|| json!([])) {
             Value::Array(all) => all.extend(values),
-            _ => bail!("--match {text}: write it as KEY=VALUE"),
+            _ => return Err(wrong_usage(format!("--match {text}: write it as KEY=VALUE"))),
         }
     }
     Ok(Value::Object(wanted))

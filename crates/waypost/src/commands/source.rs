@@ -207,6 +207,12 @@ async fn list(api: &ApiClient, as_json: bool) -> anyhow::Result<Exit> {
 /// A secret as an argument gives it: `-` stands for standard input. What is a file or variable is the server's to read.
 pub(super) fn given(argument: &str) -> anyhow::Result<String> {
     if argument != "-" {
+        let elsewhere = ["env:", "file:"].iter().any(|prefix| argument.starts_with(prefix));
+        if !elsewhere && argument != "none" {
+            terminal::complain(
+                "warning: a secret on the command line stays in the shell's history, and every user of this machine sees it meanwhile; give - and write it there, or env:NAME or file:PATH",
+            );
+        }
         return Ok(argument.to_owned());
     }
     let mut secret = String::new();

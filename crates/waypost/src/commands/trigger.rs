@@ -9,7 +9,7 @@ use waypost_whatsapp::{AppSecret, Compose, KINDS, compose};
 
 use crate::cli::TriggerArguments;
 use crate::config::{Env, secret};
-use crate::exit::Exit;
+use crate::exit::{Exit, wrong_usage};
 use crate::synthetic::{Caller, Heard, Signing};
 use crate::{chance, terminal};
 
@@ -42,12 +42,12 @@ pub(crate) async fn run(arguments: &TriggerArguments) -> anyhow::Result<Exit> {
     let to = arguments
         .to
         .as_deref()
-        .ok_or_else(|| anyhow!("--to is missing: the callback address to send to (or --print)"))?;
+        .ok_or_else(|| wrong_usage("--to is missing: the callback address to send to (or --print)"))?;
     let caller = Caller::new(to, arguments.ca_file.as_deref(), &clock)?;
     let secret = arguments.secret.as_deref().map(app_secret).transpose()?;
     let signing = if kind == "bad-signature" { Signing::Wrong } else { Signing::Right };
     if signing == Signing::Wrong && secret.is_none() {
-        return Err(anyhow!("--secret is missing: without one there is no signature to spoil"));
+        return Err(wrong_usage("--secret is missing: without one there is no signature to spoil"));
     }
     let started = clock.monotonic();
     let mut failed = false;
@@ -106,7 +106,9 @@ fn bodies(
     let composed =
         composed.map(|(index, kind)| compose(kind, &Compose { sequence: sequence(index), ..parts }));
     let composed = composed.collect::<Option<Vec<_>>>();
-    composed.ok_or_else(|| anyhow!("there is no `{kind}`; `waypost trigger --list` lists what can be sent"))
+    composed.ok_or_else(|| {
+        wrong_usage(format!("there is no `{kind}`; `waypost trigger --list` lists what can be sent"))
+    })
 }
 
 fn app_secret(text: &str) -> anyhow::Result<AppSecret> {

@@ -29,7 +29,7 @@ const HTTPS_PUBLIC: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIE
 /// The admin listener.
 const ADMIN_LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 /// Where data goes.
-const DATA_DIR: &str = "waypost-data";
+const DATA_DIR: &str = crate::installed::DATA_BY_HAND;
 /// The store's file in it.
 const STORE_FILE: &str = "waypost.db";
 

@@ -10,7 +10,7 @@ use waypost_engine::sender::StandardSecret;
 
 use super::finding::shown;
 use super::units::{duration, written};
-use super::{Batches, Fallback, Kind, Mode, Patience, ReceiverUrl};
+use super::{Batches, Fallback, Format, Kind, Mode, Patience, ReceiverUrl};
 
 /// What is wrong with a value, and what to do: the two sentences of a finding.
 #[derive(Debug)]
@@ -162,6 +162,18 @@ pub(super) fn batches(text: &str) -> Result<Batches, Wrong> {
         _ => Err(Wrong::new(
             format!("{} is not a form of batches", shown(text)),
             "Write \"split\" (one event at a time) or \"whole\" (as they came, where all is for it)",
+        )),
+    }
+}
+
+/// In what shape a destination takes events.
+pub(super) fn format(text: &str) -> Result<Format, Wrong> {
+    match text {
+        "meta" => Ok(Format::Meta),
+        "event" => Ok(Format::Event),
+        _ => Err(Wrong::new(
+            format!("{} is not a format", shown(text)),
+            "Write \"meta\" (as Meta wrote it) or \"event\" (normalised events, one at a time)",
         )),
     }
 }

@@ -46,7 +46,8 @@ use waypost_edge::Prefixes;
 
 pub(crate) use callers::{AddressDemand, ClientDemand, Demand};
 pub(crate) use entries::{
-    Batches, DESTINATIONS_MAX, Destination, ROUTES_TO_MAX, ReceiverUrl, Route, SOURCES_MAX, SignWith, Source,
+    Batches, DESTINATIONS_MAX, Destination, Format, ROUTES_TO_MAX, ReceiverUrl, Route, SOURCES_MAX, SignWith,
+    Source,
 };
 pub(crate) use finding::Finding;
 pub(crate) use fingerprint::Fingerprint;

@@ -359,7 +359,7 @@ fn article(value: &DeValue<'_>) -> &'static str {
 }
 
 /// The known key that was probably meant.
-fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
+pub(super) fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
     if key.len() > 40 {
         return None;
     }

@@ -113,7 +113,8 @@ impl Registry {
             (config::Batches::Whole, SignWith::Source) => Signing::AsReceived,
             (_, sign_with) => signing(sign_with)?,
         };
-        let sender = self.sender(&endpoint, &settings.delivery, None, signing, Vec::new());
+        let config = self.sender_config(&endpoint, &settings.delivery, None, signing, Vec::new());
+        let sender = Arc::new(HttpSender::new(config));
         Ok(Step::New(Box::new(NewUpstream {
             name: settings.host.as_str().into(),
             verify_tokens: verify_tokens(&settings.verify_tokens),
@@ -150,7 +151,11 @@ impl Registry {
         let standard = standard.collect::<Result<_, _>>()?;
         let target = Some(settings.url.path_and_query.clone());
         let signing = signing(&settings.sign_with)?;
-        let sender = self.sender(&endpoint, &settings.delivery, target, signing, standard);
+        let config = self.sender_config(&endpoint, &settings.delivery, target, signing, standard);
+        let sender = Arc::new(match settings.format {
+            config::Format::Meta => HttpSender::new(config),
+            config::Format::Event => HttpSender::of_events(config, self.store.clone()),
+        });
         let name = settings.name.as_str().into();
         Ok(Step::New(Box::new(NewDestination { settings, provision, name, endpoint, sender })))
     }
@@ -160,7 +165,9 @@ impl Registry {
         match upstream.settings.sign_with {
             SignWith::Source => {
                 let delivery = &upstream.settings.delivery;
-                self.sender(&upstream.endpoint, delivery, None, Signing::Source, Vec::new())
+                let config =
+                    self.sender_config(&upstream.endpoint, delivery, None, Signing::Source, Vec::new());
+                Arc::new(HttpSender::new(config))
             }
             SignWith::Secret(_) | SignWith::Nothing => upstream.sender.clone(),
         }
@@ -187,15 +194,15 @@ impl Registry {
         Ok(self.outbound.endpoint(config)?)
     }
 
-    fn sender(
+    fn sender_config(
         &self,
         endpoint: &Endpoint,
         delivery: &config::Delivery,
         target: Option<http::uri::PathAndQuery>,
         signing: Signing,
         standard: Vec<StandardSecret>,
-    ) -> Arc<HttpSender> {
-        Arc::new(HttpSender::new(HttpSenderConfig {
+    ) -> HttpSenderConfig {
+        HttpSenderConfig {
             endpoint: endpoint.clone(),
             deadline: delivery.timeout,
             target,
@@ -203,7 +210,7 @@ impl Registry {
             standard,
             keyring: self.keyring.clone(),
             clock: self.clock.clone(),
-        }))
+        }
     }
 
     /// Puts everything to work and makes the table of it.

@@ -5,10 +5,12 @@
 
 pub(crate) mod access;
 mod ask;
+pub(crate) mod evidence;
 mod origins;
 mod pace;
 mod pages;
 mod poll;
+mod queries;
 mod readers;
 mod sse;
 pub(crate) mod tokens;

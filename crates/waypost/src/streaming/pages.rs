@@ -15,7 +15,7 @@ use waypost_whatsapp::normal::{NORMAL_SCHEMA, NORMAL_TYPES};
 
 use super::access::{Caller, Door};
 use super::ask::Ask;
-use super::{Streaming, origins, poll, sse, ws};
+use super::{Streaming, evidence, origins, poll, queries, sse, ws};
 use crate::admin::Problem;
 
 /// The stream, as one door shows it.
@@ -33,7 +33,9 @@ pub(crate) fn pages(served: Served) -> Router {
         .route("/ws", get(websocket))
         .route("/events", get(events))
         .route("/api/v1/schema/event.json", get(schema))
-        .route("/api/v1/schema/event.d.ts", get(types));
+        .route("/api/v1/schema/event.d.ts", get(types))
+        .merge(queries::routes())
+        .merge(evidence::routes());
     // Elsewhere the list of events has this address, and hands over what is meant for the stream.
     let router = match served.door {
         Door::Public => router.route("/api/v1/events", get(polled)),
@@ -51,7 +53,10 @@ pub(crate) fn with_origins(router: Router, served: Served) -> Router {
 
 /// Whether a path is one of the stream's, so that the public listeners know whom to ask.
 pub(crate) fn is_page(path: &str) -> bool {
-    matches!(path, "/ws" | "/events" | "/api/v1/events") || path.starts_with("/api/v1/schema/event.")
+    matches!(path, "/ws" | "/events" | "/api/v1/events")
+        || path.starts_with("/api/v1/schema/event.")
+        || queries::is_page(path)
+        || evidence::is_page(path)
 }
 
 async fn websocket(

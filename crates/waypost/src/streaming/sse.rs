@@ -11,7 +11,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use waypost_engine::stream::{Batch, Frame, Since, StreamError, Subscription, View};
+use waypost_engine::stream::{Batch, Dialect, Frame, Since, StreamError, Subscription, View};
 
 use super::access::{Caller, Door};
 use super::ask::{self, Ask};
@@ -60,7 +60,8 @@ pub(super) async fn answer(
         caller,
         subscription,
         view,
-        is_named: ask.named.unwrap_or(true),
+        // The names are the gateway's own.
+        is_named: ask.named.unwrap_or(view.dialect == Dialect::Waypost),
         has_begun: false,
         pace: Pace::default(),
         _seat: seat,

@@ -13,7 +13,6 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgr
 use axum::response::Response;
 use futures_util::SinkExt;
 use serde::Deserialize;
-use serde_json::json;
 use tokio::time::{Instant, sleep_until, timeout};
 use waypost_engine::stream::{Batch, Cursor, Since, StreamError, Subscription, View};
 
@@ -31,9 +30,11 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long the other side may say nothing at all.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long one batch may take to be written: a reader that takes nothing for so long is too slow.
-const WRITE_TIME_MAX: Duration = Duration::from_secs(20);
+const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a farewell may take.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
+/// What a client's ping is answered.
+const PONG: &str = r#"{"type":"pong","payload":null}"#;
 /// Largest message of a client's: a token fits.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Room for what a client says: little, since it says little.
@@ -234,8 +235,8 @@ impl Connection {
             Verdict::Fine => {}
             Verdict::Behind(behind) => {
                 let payload = behind.told(reading.through);
-                let told = json!({ "type": "stream:behind", "payload": payload });
-                self.write(Message::text(told.to_string()), reading.through).await?;
+                let told = format!(r#"{{"type":"stream:behind","payload":{payload}}}"#);
+                self.write(Message::text(told), reading.through).await?;
             }
             Verdict::TooSlow => return Err(End::Slow(reading.through)),
         }
@@ -268,11 +269,7 @@ impl Connection {
                 // Other words, such as those that only another product understands, are passed over.
                 let is_ping = serde_json::from_str::<Said>(&text).is_ok_and(|said| said.r#type == "ping");
                 if is_ping {
-                    self.write(
-                        Message::text(json!({ "type": "pong", "payload": null }).to_string()),
-                        through,
-                    )
-                    .await?;
+                    self.write(Message::text(PONG), through).await?;
                 }
                 Ok(())
             }
@@ -291,8 +288,8 @@ impl Connection {
 
     /// Says that what follows a cursor is gone.
     async fn too_old(&mut self, oldest: Cursor) -> End {
-        let told = json!({ "type": "stream:too_old", "payload": { "oldest": oldest.to_string() } });
-        match self.write(Message::text(told.to_string()), oldest).await {
+        let told = format!(r#"{{"type":"stream:too_old","payload":{{"oldest":"{oldest}"}}}}"#);
+        match self.write(Message::text(told), oldest).await {
             Ok(()) => End::TooOld,
             Err(end) => end,
         }

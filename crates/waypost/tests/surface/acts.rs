@@ -49,7 +49,7 @@ async fn the_dead_are_listed_replayed_byte_for_byte_and_given_up_on_record() {
     let (first, second) = (dead[1]["id"].as_str().unwrap(), dead[0]["id"].as_str().unwrap());
 
     let refused = gateway.run(&["dead", "replay"]).await;
-    assert_eq!(refused.code, Some(1), "not everything by accident: {refused:?}");
+    assert_eq!(refused.code, Some(2), "not everything by accident: {refused:?}");
     let plan = rows(&gateway, &["dead", "replay", "--all", "--plan"]).await;
     assert_eq!((plan[0]["count"].as_u64(), plan[0]["plan"].as_bool()), (Some(2), Some(true)));
     receiver.behave(|_| Reply::Status(200));
@@ -121,4 +121,74 @@ async fn a_relay_with_a_fallback_keeps_what_a_dead_receiver_cannot_take_and_noth
         receiver.until("all four", |heard| heard.iter().filter(|heard| heard.taken).count() >= 4).await;
     let bodies: Vec<_> = heard.iter().filter(|heard| heard.taken).map(|heard| heard.body.clone()).collect();
     assert_eq!(bodies[..4], [text(1), text(2), text(3), text(4)]);
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_has_is_said_to_be_nobodys() {
+    let receiver = Receiver::willing().await;
+    let gateway = Setup::new().upstream(HOST, &receiver.origin(), "").start().await;
+    for (arguments, words) in [
+        (["events", "list", "--source", "reciever.example"], "there is no source `reciever.example`"),
+        (["events", "list", "--destination", "x"], "there is no destination `x`"),
+        (["deliveries", "list", "--destination", "x"], "there is no destination `x`"),
+        (["dead", "replay", "--destination", "x"], "there is no destination `x`"),
+        (["deliveries", "discard", "--source", "y"], "there is no source `y`"),
+        (["quarantine", "list", "--source", "y"], "there is no source `y`"),
+        (["quarantine", "replay", "--source", "y"], "there is no source `y`"),
+    ] {
+        let refused = gateway.run(&arguments).await;
+        assert!(refused.code == Some(1) && refused.err.contains(words), "{arguments:?}: {refused:?}");
+    }
+    assert!(rows(&gateway, &["deliveries", "list", "--destination", HOST]).await.is_empty());
+    // What is gone and has left something behind is still somebody.
+    gateway.run(&["upstream", "add", "gone.example", "--origin", &receiver.origin()]).await.done();
+    let target = TARGET.replace(HOST, "gone.example");
+    assert_eq!(ask(gateway.http(), &signed(&target, &text(1))).await.status, 200);
+    receiver.hears(1).await;
+    gateway.run(&["upstream", "remove", "gone.example"]).await.done();
+    assert_eq!(rows(&gateway, &["events", "list", "--source", "gone.example"]).await.len(), 1);
+    assert_eq!(rows(&gateway, &["deliveries", "list", "--destination", "gone.example"]).await.len(), 1);
+    let wrong = gateway.run(&["events", "list", "--since", "yesterday"]).await;
+    assert_eq!(wrong.code, Some(2), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn what_is_owed_says_what_it_waits_for() {
+    let receiver = Receiver::start(|_| Reply::Status(500)).await;
+    let keys = "schedule = [\"1h\"]\nlane_patience = \"forever\"";
+    let gateway = Setup::new().upstream(HOST, &receiver.origin(), keys).start().await;
+    let waits_for = async |id: &str| {
+        let shown = rows(&gateway, &["deliveries", "show", id]).await.remove(0);
+        let event = shown["events"][0].as_str().unwrap().to_owned();
+        let of_event = rows(&gateway, &["events", "show", &event]).await.remove(0);
+        assert_eq!(of_event["deliveries"][0]["waits_for"], shown["waits_for"]);
+        shown["waits_for"].clone()
+    };
+    assert_eq!(ask(gateway.http(), &signed(TARGET, &text(1))).await.status, 200);
+    receiver.hears(1).await;
+    assert_eq!(ask(gateway.http(), &signed(TARGET, &text(2))).await.status, 200);
+    let owed = eventually(10, "the first attempt is on record", async || {
+        let owed = rows(&gateway, &["deliveries", "list", "--state", "owed"]).await;
+        (owed.len() == 2 && owed[1]["attempts"] == 1).then_some(owed)
+    })
+    .await;
+    let (first, second) = (owed[1]["id"].as_str().unwrap(), owed[0]["id"].as_str().unwrap());
+    let first_waits = waits_for(first).await;
+    assert_eq!((&first_waits["code"], &first_waits["until"]), (&"next_attempt".into(), &owed[1]["due_at"]));
+    let second_waits = waits_for(second).await;
+    assert_eq!((&second_waits["code"], &second_waits["delivery"]), (&"conversation".into(), &first.into()));
+    let told = gateway.run(&["deliveries", "show", second]).await.done().out;
+    assert!(told.contains(&format!("waits     {first} of the same conversation goes first")), "{told}");
+    gateway.run(&["pause", HOST]).await.done();
+    eventually(10, "it is held", async || (waits_for(first).await["code"] == "paused").then_some(())).await;
+    gateway.run(&["resume", HOST]).await.done();
+    receiver.behave(|_| Reply::Status(200));
+    gateway.run(&["deliveries", "retry", "--all"]).await.done();
+    receiver.hears(3).await;
+    eventually(10, "both are delivered", async || {
+        let delivered = rows(&gateway, &["deliveries", "list", "--state", "delivered"]).await;
+        (delivered.len() == 2).then_some(())
+    })
+    .await;
+    assert!(waits_for(first).await.is_null());
 }

@@ -56,7 +56,7 @@ async fn what_no_route_takes_is_kept_and_sent_once_one_does() {
     assert_eq!(gateway.metric("waypost_quarantined{source=\"acme\"}").await, 0.0);
     assert_eq!(receiver.heard().len(), 3);
     let nothing_named = gateway.run(&["quarantine", "discard"]).await;
-    assert_eq!(nothing_named.code, Some(1));
+    assert_eq!(nothing_named.code, Some(2));
 }
 
 #[tokio::test]

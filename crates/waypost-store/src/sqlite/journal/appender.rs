@@ -38,7 +38,8 @@ impl Appender {
     /// Keeps and answers the whole group.
     fn keep(&self, group: &mut Vec<Waiting>, buffer: &mut Vec<u8>) {
         while let Some(first) = group.first() {
-            let kept = self.room_for(first.draft.size() as u64).and_then(|room| self.append(group, room, buffer));
+            let kept =
+                self.room_for(first.draft.size() as u64).and_then(|room| self.append(group, room, buffer));
             match kept {
                 Ok(count) => {
                     for waiting in group.drain(..count) {

@@ -268,10 +268,8 @@ impl<'b> Reader<'b> {
     }
 
     fn event(&mut self) -> Option<(NewEvent, Identity)> {
-        let identity = Identity {
-            subject: i64::from_le_bytes(self.fixed()?),
-            key: i64::from_le_bytes(self.fixed()?),
-        };
+        let identity =
+            Identity { subject: i64::from_le_bytes(self.fixed()?), key: i64::from_le_bytes(self.fixed()?) };
         let kind = self.text()?.to_owned().into();
         let class = self.text()?.to_owned().into();
         let (field, r#type, key) = (self.boxed()?, self.boxed()?, self.boxed()?);
@@ -441,7 +439,11 @@ mod tests {
             display_phone_number: None,
             waba_id: Some("3".into()),
             conversation: None,
-            contact: Some(NewContact { number: "2".into(), phone: Some("49".into()), ..NewContact::default() }),
+            contact: Some(NewContact {
+                number: "2".into(),
+                phone: Some("49".into()),
+                ..NewContact::default()
+            }),
             wamid: Some("w".into()),
             key: "k".into(),
             occurred_at: Some(UnixMillis(-1)),

@@ -51,8 +51,8 @@ impl Line {
         if held.shut {
             return Err(StoreError::Closed);
         }
-        let full = held.accepts.len() >= self.count_max
-            || (held.bytes > 0 && held.bytes + bytes > self.bytes_max);
+        let full =
+            held.accepts.len() >= self.count_max || (held.bytes > 0 && held.bytes + bytes > self.bytes_max);
         if full {
             return Err(StoreError::Busy);
         }

@@ -65,9 +65,11 @@ impl Reader {
         let synced = self.journal.synced();
         let (mut weight, mut bytes) = (0, 0);
         while self.next <= synced {
-            let found = self.journal.shelf().from(self.segment).map(|(found, behind)| {
-                (found.number, Arc::clone(&found.file), found.end, behind)
-            });
+            let found = self
+                .journal
+                .shelf()
+                .from(self.segment)
+                .map(|(found, behind)| (found.number, Arc::clone(&found.file), found.end, behind));
             let Some((number, file, end, behind)) = found else {
                 self.missing(synced + 1);
                 break;

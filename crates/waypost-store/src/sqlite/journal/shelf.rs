@@ -262,7 +262,8 @@ pub(super) fn files(database: &Path) -> std::io::Result<Vec<(u32, PathBuf)>> {
     for entry in std::fs::read_dir(directory.unwrap_or(Path::new(".")))? {
         let entry = entry?;
         let name = entry.file_name().into_encoded_bytes();
-        let slot = name.strip_prefix(&begin[..]).and_then(|slot| std::str::from_utf8(slot).ok()?.parse().ok());
+        let slot =
+            name.strip_prefix(&begin[..]).and_then(|slot| std::str::from_utf8(slot).ok()?.parse().ok());
         if let Some(slot) = slot {
             found.push((slot, entry.path()));
         }

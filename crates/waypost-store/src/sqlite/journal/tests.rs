@@ -57,14 +57,8 @@ struct Bench {
 
 fn open(place: &Path, stamp: u64, applied: u64, bounds: Bounds) -> Arc<Journal> {
     let path = place.join("waypost.db");
-    let setup = Setup {
-        path: &path,
-        stamp,
-        applied,
-        bytes_max: 0,
-        queue_max: 1_000,
-        queue_bytes_max: 1 << 30,
-    };
+    let setup =
+        Setup { path: &path, stamp, applied, bytes_max: 0, queue_max: 1_000, queue_bytes_max: 1 << 30 };
     Arc::new(Journal::open_bounded(&setup, bounds).unwrap())
 }
 
@@ -274,7 +268,10 @@ fn a_disk_that_fails_for_long_is_asked_again_and_again_and_uses_up_no_segments()
 fn a_full_journal_waits_for_room_and_then_refuses() {
     let bench = Bench::new(tempfile::tempdir().unwrap(), 0, Bounds { segments_max: 4, ..SMALL });
     let mut kept = 0_u64;
-    while bench.keep(&(kept + 1).to_string()).map_err(|error| assert!(matches!(error, StoreError::Busy))).is_ok()
+    while bench
+        .keep(&(kept + 1).to_string())
+        .map_err(|error| assert!(matches!(error, StoreError::Busy)))
+        .is_ok()
     {
         kept += 1;
         assert!(kept < 100);
@@ -355,8 +352,12 @@ fn damage() -> impl Strategy<Value = Damage> {
     let place = || (any::<prop::sample::Index>(), any::<prop::sample::Index>());
     prop_oneof![
         (place(), 0..8_u8).prop_map(|((file, at), bit)| Damage::Flip { file, at, bit }),
-        (place(), 1..3_000_usize, any::<u8>())
-            .prop_map(|((file, at), length, with)| Damage::Fill { file, at, length, with }),
+        (place(), 1..3_000_usize, any::<u8>()).prop_map(|((file, at), length, with)| Damage::Fill {
+            file,
+            at,
+            length,
+            with
+        }),
         any::<prop::sample::Index>().prop_map(|at| Damage::Cut { at }),
     ]
 }

@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use waypost_domain::Clock;
-use waypost_edge::{ConnectionLimits, Edge, Inherited, Listener, Stop};
+use waypost_edge::{ConnectionLimits, Edge, Listener, Stop};
 
 use crate::cli::DemoArguments;
 use crate::config::{self, Env, Inputs};
 use crate::exit::Exit;
 use crate::gateway::Gateway;
 use crate::lifecycle::Lifecycle;
+use crate::upgrade::Doors;
 use crate::{chance, logging, terminal};
 
 use meta::Meta;
@@ -42,10 +43,10 @@ pub(crate) async fn run(arguments: &DemoArguments) -> anyhow::Result<Exit> {
     let secret = chance::hex::<16>()?;
 
     let receiver = Arc::new(Receiver::new(&secret)?);
-    let mut lifecycle = Lifecycle::new()?;
+    let mut lifecycle = Lifecycle::new(None)?;
     let listener = Listener::bind(([127, 0, 0, 1], 0).into())?;
     let receiver_address = listener.local_addr()?;
-    let stop = Stop { soft: lifecycle.last(), hard: lifecycle.last() };
+    let stop = Stop { soft: lifecycle.last(), hard: lifecycle.last(), ..Stop::default() };
     let (edge, answering) = (Edge::new(ConnectionLimits::default()), receiver.clone());
     let answer = move |request, _| {
         let receiver = answering.clone();
@@ -55,7 +56,8 @@ pub(crate) async fn run(arguments: &DemoArguments) -> anyhow::Result<Exit> {
 
     let inputs = inputs(&directory.0, &secret, &format!("http://{receiver_address}"))?;
     let loaded = config::load(&inputs)?;
-    let gateway = Gateway::build(loaded, inputs, Inherited::default(), clock.clone(), &lifecycle).await?;
+    let gateway =
+        Gateway::build(loaded, inputs, Doors::default(), None, clock.clone(), &mut lifecycle).await?;
     let addresses = gateway.addresses().clone();
     let (store, dispatcher) = (gateway.store(), gateway.dispatcher());
     gateway.spawn(&mut lifecycle);

@@ -39,10 +39,11 @@ use waypost_whatsapp::AppSecret;
 pub(crate) use arguments::DoctorArguments;
 
 use crate::cli::ServerArguments;
-use crate::config::{Env, secret};
+use crate::config::{Env, Inputs, secret};
 use crate::exit::Exit;
+use crate::installed;
 use callback::Callback;
-use finding::Report;
+use finding::{Finding, Report};
 
 /// Examines, and says what it finds as it goes.
 pub(crate) async fn run(server: &ServerArguments, arguments: DoctorArguments) -> anyhow::Result<Exit> {
@@ -51,7 +52,17 @@ pub(crate) async fn run(server: &ServerArguments, arguments: DoctorArguments) ->
     let extra_roots = ca_file.as_deref().map(read_ca_file).transpose()?.unwrap_or_default();
     let mut report = Report::new(json, strict);
     let Some(url) = url else {
-        let inputs = super::inputs(server, serve);
+        let mut inputs = super::inputs(server, serve);
+        if is_told_nothing(&inputs) && installed::is_meant() {
+            let what = format!(
+                "nothing is named, so the service is meant: {}, {}",
+                installed::CONFIG,
+                installed::DATA
+            );
+            report.say([Finding::note("config", "", what)]);
+            inputs.config_path = Some(installed::CONFIG.into());
+            inputs.data = Some(installed::DATA.into());
+        }
         return server::examine(inputs, &extra_roots, &clock, report).await;
     };
     let resolve = |flag: &str, text: Option<String>| {
@@ -70,4 +81,15 @@ pub(crate) async fn run(server: &ServerArguments, arguments: DoctorArguments) ->
     };
     callback::examine(callback, &clock, &mut report).await?;
     Ok(report.conclude())
+}
+
+fn is_told_nothing(inputs: &Inputs) -> bool {
+    let Inputs { config_path, allow, listen, admin, data, env: _ } = inputs;
+    let by_variable = ["WAYPOST_CONFIG", "WAYPOST_DOMAIN", "WAYPOST_HTTP", "WAYPOST_HTTPS", "WAYPOST_LISTEN"];
+    config_path.is_none()
+        && allow.is_empty()
+        && listen.is_none()
+        && admin.is_none()
+        && data.is_none()
+        && by_variable.iter().all(|name| std::env::var_os(name).is_none())
 }

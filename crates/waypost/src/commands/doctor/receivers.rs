@@ -158,7 +158,11 @@ async fn look(receiver: &Receiver, trust: &Trust, clock: &Clock) -> Vec<Finding>
         .findings
         .into_iter()
         .map(|finding| Finding {
-            subject: format!("{name} {}", finding.subject).trim().to_owned(),
+            subject: match finding.subject.as_str() {
+                "" => name.clone(),
+                subject if subject == name => name.clone(),
+                subject => format!("{name} {subject}"),
+            },
             ..finding
         })
         .collect();

@@ -20,8 +20,9 @@ fn judge(item: &Value, now: UnixMillis) -> Finding {
     let at = |value: &Value| value.as_str().and_then(|text| moment(text, now).ok());
     let names: Vec<&str> = item["names"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let subject = names.join(", ");
-    let failures = item["failures"].as_u64().unwrap_or(0);
-    let last = item["last_failure"]["what"].as_str().unwrap_or("nothing is known of why");
+    // An attempt counts as failed from its beginning, and has a reason at its end.
+    let failures = item["failures"].as_u64().filter(|_| item["last_failure"].is_object()).unwrap_or(0);
+    let last = item["last_failure"]["what"].as_str().unwrap_or_default();
     let next = match at(&item["next_attempt_at"]) {
         _ if item["busy"] == true => "an attempt is under way".to_owned(),
         Some(next) if next > now => format!("the next attempt is in {}", span(next.0.saturating_sub(now.0))),

@@ -26,6 +26,11 @@ use crate::socket;
 const CHECK: &str = "store";
 /// How long the running server may take to answer one question.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(6);
+/// How long a first certificate that is being got is waited for, and how often is looked.
+const CERTIFICATE_TIME_MAX: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The code of a server whose names have not all a certificate.
+const CERTIFICATE_AWAITED: &str = "certificate_awaited";
 /// Of the metrics page, what is read.
 const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -41,8 +46,8 @@ pub(super) enum Running {
 
 /// What a running server says of itself.
 pub(super) struct Said {
-    /// Whether it is ready: how long it took to say so, or why it is not.
-    ready: Result<Duration, Unready>,
+    /// Whether it is ready: how long it took to say so, or the code of why it is not.
+    ready: Result<Duration, String>,
     /// Its lists, as its API shows them.
     pub(super) upstreams: Vec<Value>,
     pub(super) sources: Vec<Value>,
@@ -58,30 +63,14 @@ pub(super) struct Said {
     api: ApiClient,
 }
 
-/// Why a server is not ready.
-struct Unready {
-    code: String,
-    reason: Option<String>,
-}
-
 impl Running {
     /// Asks the server that serves this data directory, if one does.
     pub(super) async fn ask(data_dir: &Path, clock: &Clock) -> Self {
         let began = clock.monotonic();
-        let (status, body) = match ask(data_dir, "/readyz").await {
-            Ok(answer) => answer,
+        let is_ready = match ready(data_dir, clock).await {
+            Ok(is_ready) => is_ready,
             Err(Deaf::Nobody) => return Self::No,
             Err(Deaf::Mute(what)) => return Self::Mute(what),
-        };
-        let ready = if status == StatusCode::OK {
-            Ok(clock.monotonic().saturating_sub(began))
-        } else {
-            let said: Value = serde_json::from_slice(&body).unwrap_or_default();
-            let text = |key: &str| said[key].as_str().map(str::to_owned);
-            Err(Unready {
-                code: text("code").unwrap_or_else(|| "without saying why".to_owned()),
-                reason: text("reason"),
-            })
         };
         let here = ServerArguments { data: Some(data_dir.to_owned()), api: None, token: None };
         let api = match ApiClient::new(&here) {
@@ -89,7 +78,7 @@ impl Running {
             Err(error) => return Self::Mute(format!("{error:#}")),
         };
         let mut said = Said {
-            ready,
+            ready: is_ready,
             upstreams: Vec::new(),
             sources: Vec::new(),
             destinations: Vec::new(),
@@ -105,6 +94,17 @@ impl Running {
         said.destinations = said.items("destinations").await;
         said.routes = said.items("routes").await;
         said.certificates = said.items("certificates").await;
+        // A server that was started a moment ago is getting its first certificate.
+        while said.certificates.iter().any(is_being_got)
+            && clock.monotonic().saturating_sub(began) < CERTIFICATE_TIME_MAX
+        {
+            tokio::time::sleep(LOOK_EVERY).await;
+            said.certificates = said.items("certificates").await;
+        }
+        if !said.certificates.is_empty() && said.certificates.iter().all(|item| item["not_after"].is_string())
+        {
+            said.ready = ready(data_dir, clock).await.unwrap_or(said.ready);
+        }
         match timeout(ANSWER_TIME_MAX, said.api.get_text("/metrics", PAGE_BYTES_MAX)).await {
             Ok(Ok(page)) => {
                 said.quarantined = by_source(&page, "waypost_quarantined", |_| true);
@@ -195,6 +195,11 @@ impl Said {
         timeout(ANSWER_TIME_MAX, self.api.get(path)).await?
     }
 
+    /// Whether HTTPS can only be refused as yet under some name.
+    pub(super) fn awaits_certificate(&self) -> bool {
+        self.ready.as_ref().is_err_and(|code| code == CERTIFICATE_AWAITED)
+    }
+
     fn findings(&self) -> Vec<Finding> {
         let mut findings = vec![match &self.ready {
             Ok(took) => Finding::ok(
@@ -202,18 +207,13 @@ impl Said {
                 "",
                 format!("the running server can write, and said so in {}", millis(*took)),
             ),
-            // Only a server whose store can write gets as far as this.
-            Err(Unready { code, reason }) if code == "certificate_awaited" => {
-                let why_not = reason.as_deref().unwrap_or("a name has no certificate");
-                Finding::fault("certificate", "", format!("the running server is not ready: {why_not}"))
-                    .why("HTTPS is answered with an alert under that name, so Meta cannot call")
-                    .remedy("See that the name leads here and that ports 80 and 443 can be reached from the internet; the server tries again by itself, at once when it is told to: systemctl reload waypost")
+            // Only a server whose store can write gets as far as this; the certificates are told one by one.
+            Err(code) if code == CERTIFICATE_AWAITED => {
+                Finding::ok(CHECK, "", "the running server can write")
             }
-            Err(Unready { code, .. }) => {
-                Finding::fault(CHECK, "", format!("the running server is not ready: {code}"))
-                    .why("Meta is answered 503, and sends its events again for up to seven days")
-                    .remedy("docs/errors.md says what the code means; the server's log says more")
-            }
+            Err(code) => Finding::fault(CHECK, "", format!("the running server is not ready: {code}"))
+                .why("Meta is answered 503, and sends its events again for up to seven days")
+                .remedy("docs/errors.md says what the code means; the server's log says more"),
         }];
         if !self.unanswered.is_empty() {
             let what = format!("the running server does not say: {}", self.unanswered.join(", "));
@@ -230,6 +230,22 @@ impl Said {
 enum Deaf {
     Nobody,
     Mute(String),
+}
+
+/// Whether the server is ready, and how long it took to say so; else the code of why it is not.
+async fn ready(data_dir: &Path, clock: &Clock) -> Result<Result<Duration, String>, Deaf> {
+    let began = clock.monotonic();
+    let (status, body) = ask(data_dir, "/readyz").await?;
+    if status == StatusCode::OK {
+        return Ok(Ok(clock.monotonic().saturating_sub(began)));
+    }
+    let said: Value = serde_json::from_slice(&body).unwrap_or_default();
+    Ok(Err(said["code"].as_str().unwrap_or("without saying why").to_owned()))
+}
+
+/// Whether a certificate is not there yet, and its first attempt is under way.
+fn is_being_got(item: &Value) -> bool {
+    item["not_after"].is_null() && item["last_failure"].is_null() && item["busy"] == true
 }
 
 async fn ask(data_dir: &Path, path: &str) -> Result<(StatusCode, Bytes), Deaf> {

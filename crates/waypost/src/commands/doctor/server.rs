@@ -11,7 +11,7 @@ use waypost_outbound::address::is_public;
 
 use super::finding::{Finding, Report, Severity};
 use super::reach::{Private, Target, reach};
-use super::running::Running;
+use super::running::{Running, Said};
 use super::trust::Trust;
 use super::{chain, clock as watch, disk, owed, ports, receivers, renewal, sources, store};
 use crate::config::{self, Config, Inputs, Tls};
@@ -67,7 +67,10 @@ pub(super) async fn examine(
     }
     match Trust::new(extra_roots) {
         Ok(trust) => {
-            report.say(certificate(&config, running.is_there(), &trust, clock).await);
+            // Without a certificate there is nothing to look at, and that was told.
+            if !running.said().is_some_and(Said::awaits_certificate) {
+                report.say(certificate(&config, running.is_there(), &trust, clock).await);
+            }
             report.say(receivers::examine(&config, &running, &trust, extra_roots, clock).await?);
         }
         Err(error) => report.say([Finding::fault("certificate", "", format!("{error:#}"))

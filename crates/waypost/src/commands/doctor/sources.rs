@@ -126,9 +126,15 @@ impl Source {
             );
         }
         if findings.is_empty() {
-            let (tokens, secrets) =
-                (number(self.verify_tokens, "verify token"), number(self.app_secrets, "app secret"));
-            findings.push(Finding::ok(CHECK, name, format!("{tokens}, {secrets}")));
+            let handshake = match self.verify_tokens {
+                0 => "the receiver answers the handshake".to_owned(),
+                tokens => number(tokens, "verify token"),
+            };
+            let proof = match self.app_secrets {
+                0 => "no app secret: proof is the receiver's to ask for".to_owned(),
+                secrets => number(secrets, "app secret"),
+            };
+            findings.push(Finding::ok(CHECK, name, format!("{handshake}, {proof}")));
         } else if self.is_configured {
             // Told already, with its place in the file.
             findings.clear();

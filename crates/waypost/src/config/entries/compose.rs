@@ -11,9 +11,10 @@ use super::super::loading::Loading;
 use super::super::own::Own;
 use super::super::section::Read;
 use super::super::{Secret, Upstream};
+use super::doubts;
 use super::read::{self, Drafts, MATCH_REMEDY};
 use super::{
-    Batches, DESTINATIONS_MAX, Destination, Entries, ROUTE_TO_MAX, ROUTES_TO_MAX, Route, SOURCES_MAX,
+    Batches, DESTINATIONS_MAX, Destination, Entries, Format, ROUTE_TO_MAX, ROUTES_TO_MAX, Route, SOURCES_MAX,
     SignWith, Source,
 };
 
@@ -71,6 +72,7 @@ pub(crate) fn compose(drafts: Drafts, around: &Around<'_>, loading: &mut Loading
         .collect();
     let destinations: Vec<Option<Destination>> =
         destinations.into_iter().map(|draft| destination(draft, around.own, loading)).collect();
+    let places: Vec<Place> = routes.iter().map(|draft| draft.place.clone()).collect();
     let routes: Vec<Option<Route>> = routes
         .into_iter()
         .map(|draft| {
@@ -79,6 +81,7 @@ pub(crate) fn compose(drafts: Drafts, around: &Around<'_>, loading: &mut Loading
         })
         .collect();
     let entries = Entries { sources: all(sources)?, destinations: all(destinations)?, routes: all(routes)? };
+    doubts::of_routes(&entries.routes, &places, loading);
     bounded(&entries.routes, loading).then_some(entries)
 }
 
@@ -205,6 +208,10 @@ fn source(draft: read::Source, loading: &mut Loading<'_>) -> Option<Source> {
 }
 
 fn destination(draft: read::Destination, own: &Own, loading: &mut Loading<'_>) -> Option<Destination> {
+    let takes_events = draft.format.given().is_some_and(|(format, _)| *format == Format::Event);
+    if takes_events {
+        takes_events_well(&draft, loading);
+    }
     let place = draft.place;
     let name = required(
         draft.name,
@@ -236,7 +243,9 @@ fn destination(draft: read::Destination, own: &Own, loading: &mut Loading<'_>) -
         name,
         url,
         batches: draft.batches.or(Batches::Split)?,
-        sign_with: draft.sign_with.or(SignWith::Source)?,
+        format: draft.format.or(Format::Meta)?,
+        // What Meta did not write is not signed as if it had, unless somebody says so.
+        sign_with: draft.sign_with.or(if takes_events { SignWith::Nothing } else { SignWith::Source })?,
         webhook_secrets: draft.webhook_secrets.or(Vec::new())?,
         allow_private: draft.allow_private.or(false)?,
         ca_file: draft.ca_file.optional()?,
@@ -251,6 +260,23 @@ fn destination(draft: read::Destination, own: &Own, loading: &mut Loading<'_>) -
         return None;
     }
     is_elsewhere.then_some(destination)
+}
+
+/// What goes with normalised events, and what does not.
+fn takes_events_well(draft: &read::Destination, loading: &mut Loading<'_>) {
+    if let Some((Batches::Whole, place)) = draft.batches.given() {
+        let what = "normalised events go one at a time";
+        loading.fault(place.clone(), what, "Remove batches, or write format = \"meta\"");
+    }
+    if let Some((super::super::Kind::Chatwoot, place)) = draft.delivery.kind.given() {
+        let what = "Chatwoot understands what Meta writes, and not normalised events";
+        loading.fault(place.clone(), what, "Write format = \"meta\", or kind = \"http\"");
+    }
+    if draft.webhook_secrets.is_absent() && draft.sign_with.is_absent() {
+        let what = "deliveries bear no signature, so anybody can send such events there";
+        let remedy = "Write webhook_secrets = [\"whsec_…\"], made with whsec_$(openssl rand -base64 32)";
+        loading.warn(draft.place.clone(), what, remedy);
+    }
 }
 
 fn route(draft: read::Route, loading: &mut Loading<'_>) -> Option<Route> {
@@ -290,7 +316,8 @@ fn route(draft: read::Route, loading: &mut Loading<'_>) -> Option<Route> {
         }
     }
     let name = draft.name.optional()?;
-    let ((source, _), (wanted, _), (to, _)) = (source?, wanted?, to?);
+    let ((source, _), (wanted, wanted_place), (to, _)) = (source?, wanted?, to?);
+    doubts::of_match(&wanted, &wanted_place, draft.is_table, loading);
     leads.then_some(Route { name, source, wanted, to })
 }
 

@@ -1,6 +1,7 @@
 //! Sources, destinations and routes: what may be said of them, in the file and at run time alike.
 
 mod compose;
+mod doubts;
 mod read;
 
 use std::fmt;
@@ -43,6 +44,8 @@ pub(crate) struct Destination {
     pub(crate) name: String,
     /// Its address.
     pub(crate) url: ReceiverUrl,
+    /// In what shape it takes events.
+    pub(crate) format: Format,
     /// In what form it takes requests of several events.
     pub(crate) batches: Batches,
     /// What its deliveries are signed with.
@@ -77,6 +80,25 @@ pub(crate) enum Batches {
     Whole,
     /// One event at a time.
     Split,
+}
+
+/// In what shape a destination takes events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Format {
+    /// As Meta wrote them.
+    Meta,
+    /// Normalised, one at a time.
+    Event,
+}
+
+impl Format {
+    /// The word for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Event => "event",
+        }
+    }
 }
 
 /// What deliveries are signed with.

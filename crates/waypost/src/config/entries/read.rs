@@ -1,5 +1,7 @@
 //! The keys of `[[source]]`, `[[destination]]` and `[[route]]`.
 
+use std::cell::Cell;
+
 use waypost_domain::{Match, MatchKey};
 use waypost_whatsapp::{Class, Kind};
 
@@ -11,7 +13,7 @@ use super::super::loading::Loading;
 use super::super::pem;
 use super::super::section::{Item, Read, Section, boolean, just, one_or_list, private, text};
 use super::super::{Secret, secret};
-use super::{Batches, ReceiverUrl, SignWith};
+use super::{Batches, Format, ReceiverUrl, SignWith};
 
 /// What the file says of them, section by section.
 #[derive(Default)]
@@ -40,6 +42,7 @@ pub(crate) struct Destination {
     pub(super) place: Place,
     pub(super) name: Read<String>,
     pub(super) url: Read<ReceiverUrl>,
+    pub(super) format: Read<Format>,
     pub(super) batches: Read<Batches>,
     pub(super) sign_with: Read<SignWith>,
     pub(super) webhook_secrets: Read<Vec<Secret>>,
@@ -53,6 +56,8 @@ pub(crate) struct Route {
     pub(super) name: Read<String>,
     pub(super) source: Read<String>,
     pub(super) wanted: Read<Match>,
+    /// Whether the match is a table, rather than a word.
+    pub(super) is_table: bool,
     pub(super) to: Read<Vec<String>>,
 }
 
@@ -93,6 +98,7 @@ pub(crate) fn destination(mut section: Section<'_>, loading: &mut Loading<'_>) -
         place: section.place().clone(),
         name: section.read("name", loading, text(forms::name)),
         url: section.read("url", loading, text(forms::url)),
+        format: section.read("format", loading, text(forms::format)),
         batches: section.read("batches", loading, text(forms::batches)),
         sign_with: section.read("sign_with", loading, private(sign_with)),
         webhook_secrets: section.read(
@@ -110,11 +116,16 @@ pub(crate) fn destination(mut section: Section<'_>, loading: &mut Loading<'_>) -
 
 /// Reads one route.
 pub(crate) fn route(mut section: Section<'_>, loading: &mut Loading<'_>) -> Route {
+    let is_table = Cell::new(false);
     let route = Route {
         place: section.place().clone(),
         name: section.read("name", loading, text(forms::name)),
         source: section.read("source", loading, text(forms::name)),
-        wanted: section.read("match", loading, wanted),
+        wanted: section.read("match", loading, |item, loading| {
+            is_table.set(item.section().is_some());
+            wanted(item, loading)
+        }),
+        is_table: is_table.get(),
         to: section.read("to", loading, one_or_list(just(text(forms::name)), text(forms::name))),
     };
     section.finish(loading);

@@ -356,3 +356,40 @@ fn ten_thousand_of_each_are_read_soon() {
     assert!(took.as_secs() < 20, "it took {took:?}");
     println!("read in {took:?}");
 }
+
+#[test]
+fn routes_that_take_nothing_everything_or_the_same_again_are_doubted() {
+    let folder = Folder::new();
+    let route = |wanted: &str| format!("[[route]]\nsource = \"acme\"\nmatch = {wanted}\nto = \"support\"\n");
+    let doubts = |wanted: &str| {
+        let loaded = folder.load(all("", "", &route(wanted))).unwrap_or_else(|refused| panic!("{refused}"));
+        loaded.warnings.iter().map(|warning| format!("{warning}")).collect::<Vec<_>>().join("\n")
+    };
+    for (wanted, words) in [
+        ("{}", "an empty match takes every event"),
+        ("\"all\"", "route[0] sends the same events to support already"),
+        ("{ field = \"mesages\" }", "no webhook field `mesages` is known here. Did you mean messages?"),
+        ("{ field = \"messages\", kind = \"call\" }", "no event of that field is of that kind"),
+        (
+            "{ field = [\"flows\", \"security\"], kind = \"message\" }",
+            "no event of that field is of that kind",
+        ),
+        (
+            "{ class = \"operational\", kind = [\"message\", \"status\"] }",
+            "no event of that kind is of that class",
+        ),
+        ("{ phone_number_id = \"+1 555\" }", "Meta's ids are digits alone"),
+    ] {
+        assert!(doubts(wanted).contains(words), "{wanted}: {}", doubts(wanted));
+    }
+    for wanted in [
+        "{ field = \"messages\", kind = [\"message\", \"call\"] }",
+        "{ field = \"calls\", class = \"message\" }",
+        "{ field = \"flows\", kind = [\"account\", \"message\"] }",
+        "{ field = \"messages\", kind = \"unknown\" }",
+        "{ display_phone_number = \"+1 (555) 014-7720\" }",
+        "{ class = \"message\", kind = \"account\" }",
+    ] {
+        assert!(!doubts(wanted).contains("route"), "{wanted}: {}", doubts(wanted));
+    }
+}

@@ -3,6 +3,8 @@
 use super::super::{Env, Fallback, Mode, Tls, load};
 use super::Folder;
 
+/// Of a pair that was made for this test.
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAgx6eKREItrOlVTHxKCS5q4pBRO7YslA53RkNfSBmd8U=\n-----END PUBLIC KEY-----\n";
 const EXAMPLE: &str = include_str!("../../../waypost.example.toml");
 
 #[test]
@@ -19,6 +21,7 @@ fn every_line_of_the_example_stands_once_its_mark_is_taken_away() {
     folder.certify("ca.pem", "ca_key.pem");
     folder.write("previous_app_secret", "the former one\n");
     folder.write("networks", "203.0.113.0/24\n");
+    folder.write("inbox.pem", PUBLIC_KEY);
     let mut shown = 0;
     let uncommented: Vec<&str> = EXAMPLE
         .lines()
@@ -30,7 +33,7 @@ fn every_line_of_the_example_stands_once_its_mark_is_taken_away() {
             _ => line,
         })
         .collect();
-    assert_eq!(shown, 69);
+    assert_eq!(shown, 79);
     let of_files = |line: &str| line.starts_with("certificate = ") || line.starts_with("private_key = ");
     let without = |leave_out: &dyn Fn(&str) -> bool| {
         let lines: Vec<_> = uncommented.iter().copied().filter(|line| !leave_out(line)).collect();
@@ -41,6 +44,8 @@ fn every_line_of_the_example_stands_once_its_mark_is_taken_away() {
             ("ACME_TOKEN", "an-opaque-token-of-this-length"),
             ("SUPPORT_APP_SECRET", "c"),
             ("OPS_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="),
+            ("INBOX_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="),
+            ("INBOX_TOKEN_SECRET", "a secret that is thirty-two bytes long or more"),
             ("ACME_EAB_KEY", "a2V5"),
         ]);
         load(&inputs).unwrap_or_else(|refused| panic!("{refused}")).config
@@ -53,6 +58,8 @@ fn every_line_of_the_example_stands_once_its_mark_is_taken_away() {
     let defaults = folder.load(EXAMPLE).unwrap().config;
     assert_eq!(config.limits, defaults.limits);
     assert_eq!(config.retention, defaults.retention);
+    assert_eq!((config.stream.public, &*config.stream.audience), (false, "waypost"));
+    assert_eq!((config.stream.token_secrets.len(), config.stream.token_public_keys.len()), (1, 1));
     assert_eq!(config.storage.free_bytes_min, Some(waypost_store::FREE_BYTES_MIN));
     assert_eq!(config.upstreams[0].fallback, defaults.upstreams[0].fallback);
     assert_eq!(config.upstreams[0].delivery, defaults.upstreams[0].delivery);
@@ -63,6 +70,7 @@ fn every_line_of_the_example_stands_once_its_mark_is_taken_away() {
 fn every_documented_key_is_accepted() {
     let folder = Folder::new();
     folder.certify("cert.pem", "key.pem");
+    folder.write("inbox.pem", PUBLIC_KEY);
     let mut inputs = folder.inputs(
         r#"
         [server]
@@ -87,6 +95,12 @@ fn every_documented_key_is_accepted() {
         connections_max = 10000
         connections_per_address_max = 5000
         bodies_in_flight_bytes_max = 134217728
+        [stream]
+        public = true
+        allowed_origins = ["https://inbox.example.com", "http://localhost:5173"]
+        token_secrets = ["0123456789abcdef0123456789abcdef"]
+        token_public_keys = ["inbox.pem"]
+        audience = "inbox"
         [[upstream]]
         host = "chatwoot.example.com"
         mode = "relay"
@@ -115,6 +129,7 @@ fn every_documented_key_is_accepted() {
         name = "support"
         url = "https://support.example.com/webhooks/whatsapp/%2B15551234567"
         kind = "chatwoot"
+        format = "meta"
         batches = "split"
         sign_with = "env:META_APP_SECRET"
         webhook_secrets = ["whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="]

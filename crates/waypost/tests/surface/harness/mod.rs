@@ -7,6 +7,8 @@ mod command;
 mod gateway;
 mod meta;
 mod receiver;
+mod stream;
+pub(crate) mod strict;
 mod tenants;
 mod wire;
 
@@ -18,6 +20,8 @@ pub(crate) use command::{Ended, waypost};
 pub(crate) use gateway::{Gateway, Home, Setup};
 pub(crate) use meta::{SECRET, get, post, signature, signed, text, text_to, wamids};
 pub(crate) use receiver::{Heard, Receiver, Reply};
+pub(crate) use stream::{Reader, ids, types};
+pub(crate) use strict::Load;
 pub(crate) use tenants::{TOKEN, W, batch, destination, message, name_change, route, signed_with, source};
 pub(crate) use wire::{Answer, Wire, ask};
 
