@@ -87,7 +87,7 @@ where
         // socket readable that has nothing to read.
         stream.peek(&mut [0]).await.ok()?;
         let _turn = place.seat.handshake().await.ok()?;
-        Some(tls.accept(Socket::new(stream)).await)
+        Some(tls.accept(Socket::new(stream), door.edge.is_easy()).await)
     }));
     let secured = tokio::select! {
         secured = handshake => Some(secured),

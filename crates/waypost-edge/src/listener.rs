@@ -28,7 +28,8 @@ use crate::connection::serve_connection;
 use crate::counters::{EdgeCounters, count, discount};
 use crate::desk::Http;
 use crate::limits::{
-    ACCEPT_PAUSE, ALL_WAITING_BYTES_MAX, BACKLOG, CLOSE_TIME_MAX, FAREWELL_TIME, STALL_TIME_MAX,
+    ACCEPT_PAUSE, ALL_WAITING_BYTES_MAX, BACKLOG, CLOSE_TIME_MAX, EASILY_SERVED_MAX, FAREWELL_TIME,
+    READY_TIME, STALL_TIME_MAX,
 };
 use crate::prefixes::Prefixes;
 use crate::quota::{Full, Quota, Seat};
@@ -148,7 +149,8 @@ pub struct ConnectionLimits {
     pub idle_time_max: Duration,
     /// How long a kept connection without a request is kept ready for the next; after that it takes up less room.
     pub ready_time: Duration,
-    /// Connections that may be served at once before requests, bodies included, are waited for whole and only then served.
+    /// Connections that may be served at once before requests, bodies included, are waited for whole and only then served,
+    /// and HTTP/2 is not offered any more: its connections take up room even while they idle.
     pub easily_served_max: usize,
     /// How long a TLS handshake may take, waiting for its turn included.
     pub handshake_time_max: Duration,
@@ -168,8 +170,8 @@ impl Default for ConnectionLimits {
             head_time_max: HEAD_TIME_MAX,
             body_time_max: BODY_TIME_MAX,
             idle_time_max: IDLE_TIME_MAX,
-            ready_time: Duration::ZERO,
-            easily_served_max: 0,
+            ready_time: READY_TIME,
+            easily_served_max: EASILY_SERVED_MAX,
             handshake_time_max: HANDSHAKE_TIME_MAX,
             stall_time_max: STALL_TIME_MAX,
             streams_max: STREAMS_PER_CONNECTION_MAX,
@@ -244,6 +246,13 @@ pub(crate) struct EdgeParts {
     /// The room for requests that come in parts.
     pub(crate) waiting: Budget,
     pub(crate) quota: Arc<Quota>,
+}
+
+impl EdgeParts {
+    /// Whether so few connections are served that each may take up the room it likes.
+    pub(crate) fn is_easy(&self) -> bool {
+        self.served.load(Ordering::Relaxed) < self.limits.easily_served_max
+    }
 }
 
 impl Edge {

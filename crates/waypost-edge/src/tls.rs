@@ -11,10 +11,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::aws_lc_rs::cipher_suite;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ServerSessionMemoryCache};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{AlertDescription, ServerConfig};
+use rustls::{AlertDescription, ServerConfig, SupportedCipherSuite};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio_rustls::LazyConfigAcceptor;
@@ -36,12 +37,19 @@ type Proofs = Arc<dyn Fn(&str) -> Option<Arc<CertifiedKey>> + Send + Sync>;
 
 #[derive(Clone)]
 struct Parts {
-    config: Arc<ServerConfig>,
+    config: Configs,
     certificates: Certificates,
     files: Option<Files>,
     clients: Option<ClientCertificates>,
     proofs: Option<Proofs>,
     turns: Arc<Semaphore>,
+}
+
+#[derive(Clone)]
+struct Configs {
+    usual: Arc<ServerConfig>,
+    /// The same without HTTP/2.
+    plain: Arc<ServerConfig>,
 }
 
 /// How a handshake ended.
@@ -79,7 +87,7 @@ impl ServerTls {
     }
 
     fn with(certificates: Certificates, files: Option<Files>) -> Result<Self, ServerTlsError> {
-        let config = Arc::new(server_config(&certificates, None).map_err(ServerTlsError::Tls)?);
+        let config = server_configs(&certificates, None).map_err(ServerTlsError::Tls)?;
         let turns = Arc::new(Semaphore::new(HANDSHAKE_STEPS_MAX));
         Ok(Self(Arc::new(Parts { config, certificates, files, clients: None, proofs: None, turns })))
     }
@@ -90,9 +98,9 @@ impl ServerTls {
     ///
     /// When TLS itself cannot be set up.
     pub fn asking_clients(self, clients: ClientCertificates) -> Result<Self, ServerTlsError> {
-        let config = server_config(&self.0.certificates, Some(&clients)).map_err(ServerTlsError::Tls)?;
+        let config = server_configs(&self.0.certificates, Some(&clients)).map_err(ServerTlsError::Tls)?;
         let former = Parts::clone(&self.0);
-        Ok(Self(Arc::new(Parts { config: Arc::new(config), clients: Some(clients), ..former })))
+        Ok(Self(Arc::new(Parts { config, clients: Some(clients), ..former })))
     }
 
     /// The same, showing a certificate authority the proof for a name where there is one (TLS-ALPN-01, RFC 8737).
@@ -122,8 +130,8 @@ impl ServerTls {
         self.0.certificates.facts()
     }
 
-    /// Shakes hands.
-    pub(crate) async fn accept<T>(&self, stream: T) -> Handshake<T>
+    /// Shakes hands; without offering HTTP/2, whose connections take up room for as long as they last, if so wanted.
+    pub(crate) async fn accept<T>(&self, stream: T, with_http_2: bool) -> Handshake<T>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
@@ -147,7 +155,8 @@ impl ServerTls {
         }
         let alert = match self.0.certificates.find(hello.server_name()) {
             Found::Key(_) => {
-                let Ok(stream) = self.by_turns(start.into_stream(self.0.config.clone())).await else {
+                let config = if with_http_2 { &self.0.config.usual } else { &self.0.config.plain };
+                let Ok(stream) = self.by_turns(start.into_stream(config.clone())).await else {
                     return Handshake::Failed;
                 };
                 let proof = match &self.0.clients {
@@ -196,21 +205,39 @@ async fn refuse(stream: &mut (impl AsyncWrite + Unpin), alert: AlertDescription)
     let _ = stream.shutdown().await;
 }
 
-fn server_config(
+/// What is agreed on, the first that the client knows: whoever calls are servers with AES in their processors, to which the
+/// short key costs least. None of them is weak, so the order is ours only because audits ask that it be somebody's.
+const SUITES: [SupportedCipherSuite; 9] = [
+    cipher_suite::TLS13_AES_128_GCM_SHA256,
+    cipher_suite::TLS13_AES_256_GCM_SHA384,
+    cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+];
+
+fn server_configs(
     certificates: &Certificates,
     clients: Option<&ClientCertificates>,
-) -> Result<ServerConfig, rustls::Error> {
-    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()?;
+) -> Result<Configs, rustls::Error> {
+    let provider = CryptoProvider { cipher_suites: SUITES.to_vec(), ..aws_lc_rs::default_provider() };
+    let builder =
+        ServerConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions()?;
     let builder = match clients {
         Some(clients) => builder.with_client_cert_verifier(clients.asking()),
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(certificates.clone()));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.ignore_client_order = true;
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
-    Ok(config)
+    let mut usual = config.clone();
+    usual.alpn_protocols.insert(0, b"h2".to_vec());
+    Ok(Configs { usual: Arc::new(usual), plain: Arc::new(config) })
 }
 
 fn proof_config(proof: Arc<CertifiedKey>) -> Result<ServerConfig, rustls::Error> {

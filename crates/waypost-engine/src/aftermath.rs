@@ -47,7 +47,8 @@ impl Aftermath {
                 let is_live = matches!(concerned.get(&owed.destination), Some(Some((_, true))));
                 takes += usize::from(is_live);
             }
-            if takes > 0 {
+            let is_followed = self.stream.is_followed();
+            if takes > 0 || is_followed {
                 let in_pieces = accepted.owed.iter().any(|owed| owed.event.is_some());
                 let content = RequestBody {
                     source: accept.source,
@@ -55,7 +56,11 @@ impl Aftermath {
                     headers: accept.headers,
                     body: accept.body,
                 };
-                self.bodies.put(accepted.request, Arc::new(Content::new(content, in_pieces)), takes);
+                let content = Arc::new(Content::new(content, in_pieces));
+                if is_followed {
+                    self.stream.bring(accepted.request, content.clone());
+                }
+                self.bodies.put(accepted.request, content, takes);
             }
         }
         for (destination, _) in concerned.into_values().flatten() {

@@ -124,6 +124,11 @@ impl Bodies {
         self.lock().by_request.get(&request)?.content.get().cloned()
     }
 
+    /// Forgets all.
+    pub fn clear(&self) {
+        *self.lock() = Kept::default();
+    }
+
     /// The request for one of its pieces: from memory, or else read, by one for all who ask meanwhile, and
     /// remembered for the pieces that follow. `None` if there is nothing to read any more.
     pub async fn share<R>(&self, request: RequestId, read: impl FnOnce() -> R) -> Option<Arc<Content>>

@@ -229,6 +229,9 @@ impl Lifecycle {
                     Some(Err(error)) => tracing::error!(%error, "a part of the server died"),
                 },
                 () = sleep_until(give_up), if !self.hard.is_cancelled() => self.hard.cancel(),
+                asked = asked(&mut self.succession) => {
+                    let _ = asked.send(Err(UpgradeError::UnderWay));
+                }
                 () = either(&mut self.signals.terminate, &mut self.signals.interrupt) => return false,
             }
         }
@@ -255,7 +258,8 @@ impl Lifecycle {
                 ended = self.doors.join_next() => if ended.is_none() { return },
                 () = &mut gone, if !is_gone => {
                     is_gone = true;
-                    end = end.min(Instant::now() + limits::DRAIN_TIME_MAX);
+                    // A supervisor may see that the other one has died only once we have ended, too.
+                    end = end.min(Instant::now() + FORSAKEN_TIME_MAX);
                 }
                 () = sleep_until(end), if !self.doors_stop.hard.is_cancelled() => self.doors_stop.hard.cancel(),
                 () = either(&mut self.signals.terminate, &mut self.signals.interrupt) => {
@@ -425,6 +429,8 @@ async fn either(one: &mut Signal, other: &mut Signal) {
 /// How long connections that are kept with us may go on while another process serves: none ends sooner than it would have
 /// ended otherwise.
 const LEAVE_TIME_MAX: Duration = limits::IDLE_TIME_MAX.saturating_add(limits::DRAIN_TIME_MAX);
+/// How long they may go on once the other process is gone.
+const FORSAKEN_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long the admin side may take to finish its answers.
 const ATTENDANTS_TIME_MAX: Duration = Duration::from_secs(1);
 /// How often files are looked at for changes.

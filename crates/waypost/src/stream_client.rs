@@ -136,6 +136,7 @@ impl Follower {
         let connecting = async {
             let stream = self.api.connect().await.map_err(Failure::Passing)?;
             let mut query = self.following.query.clone();
+            query.push("hello=1".to_owned());
             query.push(format!("since={}", self.following.since));
             let request = format!("ws://waypost/ws?{}", query.join("&")).into_client_request();
             let mut request = request.map_err(|error| Failure::Lasting(error.into()))?;
@@ -230,6 +231,13 @@ impl Follower {
                 )
             }
             "pong" => Ok(None),
+            // Now is another moment when it is asked for again.
+            "stream:hello" => {
+                if let Some(cursor) = frame["payload"]["cursor"].as_str() {
+                    self.following.since = cursor.to_owned();
+                }
+                Ok(None)
+            }
             _ => {
                 let id = frame["id"].as_str().unwrap_or_default().to_owned();
                 let is_replay = frame["replay"] == true;

@@ -137,8 +137,7 @@ impl<T> WatchedStream<T> {
         if known == 0 && !ahead.is_empty() && (ahead.starts_with(PREFACE) || PREFACE.starts_with(ahead)) {
             return (ahead.len() >= PREFACE.len()).then_some(Came::Preface);
         }
-        let edge = &this.watch.place.door().edge;
-        let is_easy = edge.served.load(Relaxed) < edge.limits.easily_served_max;
+        let is_easy = this.watch.place.door().edge.is_easy();
         let came = this.fault.is_some()
             || match this.framing.since(known) {
                 Since::Nothing => false,

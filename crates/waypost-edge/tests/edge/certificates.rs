@@ -356,6 +356,50 @@ async fn tls_1_2_is_served_and_nothing_older_is_offered() {
     assert_eq!((said[0], said[5]), (0x15, 2), "no fatal alert: {said:?}");
 }
 
+#[tokio::test]
+async fn where_many_are_served_http_2_is_not_offered() {
+    let pair = Pair::new();
+    let limits = ConnectionLimits { easily_served_max: 1, ..ConnectionLimits::default() };
+    let face = Face::open(limits, Some(pair.load().unwrap()), greet);
+    let mut kept = Vec::new();
+    for protocol in [&b"h2"[..], b"http/1.1"] {
+        let mut config = ClientConfig::clone(pair.client().config());
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let mut stream = connect(&face, &TlsConnector::from(Arc::new(config))).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol));
+        if protocol == b"h2" {
+            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+            crate::face::soon(stream.read_u8()).await.unwrap();
+        } else {
+            assert_eq!(ask(&mut stream, GET).await, 200);
+        }
+        kept.push(stream);
+    }
+}
+
+#[tokio::test]
+async fn what_is_agreed_on_is_our_choice_whatever_the_client_names_first() {
+    let pair = Pair::new();
+    let face = Face::open(ConnectionLimits::default(), Some(pair.load().unwrap()), greet);
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.cipher_suites.reverse();
+    for (version, chosen) in [
+        (&rustls::version::TLS13, rustls::CipherSuite::TLS13_AES_128_GCM_SHA256),
+        (&rustls::version::TLS12, rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+    ] {
+        let mut roots = RootCertStore::empty();
+        roots.add(pair.der.clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(provider.clone()))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = connect(&face, &TlsConnector::from(Arc::new(config))).await.unwrap();
+        let agreed = stream.get_ref().1.negotiated_cipher_suite().unwrap();
+        assert_eq!(agreed.suite(), chosen);
+    }
+}
+
 /// An authority's certificate file, and clients with certificates from it.
 struct Clients {
     folder: TempDir,

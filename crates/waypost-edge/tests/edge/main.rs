@@ -9,5 +9,6 @@ mod face;
 mod hostile;
 mod proxies;
 mod relaying;
+mod rests;
 mod streams;
 mod upgrades;

@@ -6,22 +6,23 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use waypost_store::{AfterPage, EventRecord, StoreError};
 
-use super::Stream;
 use super::cursor::Cursor;
 use super::making::Maker;
+use super::{Shared, Stream};
 
-/// Events read at a time.
-const PAGE: usize = 256;
-/// Events after which readers are woken, in a long page.
-const ANNOUNCED_EVERY: usize = 32;
+/// Events read at a time, and shown at once.
+const PAGE: usize = 64;
 /// Replays shown before it is looked for what is new.
 const REPLAYS_AT_ONCE: usize = 64;
 /// How often the store is asked though nobody has said that something was accepted.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
-/// Readers from which on they are woken together: each wake-up costs every one of them.
-const MANY_READERS: usize = 256;
-/// How long what comes is then gathered, at most.
-const GATHERED_FOR: Duration = Duration::from_millis(25);
+/// What waking a reader costs, writing to it included, more or less. For as long as it takes to wake all of them, what
+/// comes is gathered: each then has more to write at once, and the same work serves more readers.
+const GATHERED_PER_READER: Duration = Duration::from_micros(8);
+/// Shorter than that it is not worth a pause.
+const GATHERED_MIN: Duration = Duration::from_millis(1);
+/// For how long it is gathered at most.
+const GATHERED_MAX: Duration = Duration::from_millis(40);
 /// How long to wait before the store is asked again for what it could not do.
 const STORE_RETRY: Duration = Duration::from_millis(250);
 
@@ -50,13 +51,15 @@ impl Stream {
             if self.readers() == 0 {
                 self.ring_mut().rest();
                 self.0.catching.forget();
+                self.0.fresh.clear();
             }
         }
     }
 
     /// Fills the ring, until nobody listens any more. After an error it goes on where it was.
     async fn follow(&self) -> Result<(), StoreError> {
-        let mut maker = Maker::new(self.0.store.clone(), self.0.bodies.clone());
+        let Shared { store, bodies, fresh, .. } = &*self.0;
+        let mut maker = Maker::of_everything(store.clone(), bodies.clone(), fresh.clone());
         let known = self.ring().head();
         let mut head = match known {
             Some(head) => head,
@@ -66,11 +69,8 @@ impl Stream {
             let after = Some(head.event()).filter(|_| head != Cursor::START);
             let page = self.0.store.events_after(AfterPage { after, limit: PAGE }).await?;
             let is_empty = page.events.is_empty();
-            for (place, record) in (1..).zip(page.events) {
+            for record in page.events {
                 self.push(record, &mut maker).await?;
-                if place % ANNOUNCED_EVERY == 0 {
-                    self.announce();
-                }
             }
             if let Some(last) = page.last {
                 head = head.max(Cursor::of(last));
@@ -83,8 +83,8 @@ impl Stream {
             if page.more {
                 continue;
             }
-            if !is_empty && self.readers() >= MANY_READERS {
-                tokio::time::sleep(GATHERED_FOR).await;
+            if !is_empty {
+                self.gather().await;
             }
             // Nothing depends on the hint.
             let _ = tokio::time::timeout(ASKED_EVERY, self.0.hint.notified()).await;
@@ -128,6 +128,15 @@ impl Stream {
         // The rest is shown after what came meanwhile.
         self.0.hint.notify_one();
         Ok(())
+    }
+
+    /// Lets readers write what they have, where there are many.
+    async fn gather(&self) {
+        let readers = u32::try_from(self.readers()).unwrap_or(u32::MAX);
+        let pause = GATHERED_PER_READER.saturating_mul(readers).min(GATHERED_MAX);
+        if pause >= GATHERED_MIN {
+            tokio::time::sleep(pause).await;
+        }
     }
 
     /// Wakes the readers.

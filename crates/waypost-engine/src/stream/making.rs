@@ -22,6 +22,8 @@ const STATES_REMEMBERED_MAX: usize = 16_384;
 pub(super) struct Maker {
     store: Store,
     bodies: Arc<Bodies>,
+    /// Requests that have just come, for the one who makes frames of everything.
+    fresh: Option<Arc<Bodies>>,
     /// The request that was looked at last: its events come one after another.
     last: Option<(RequestId, Option<Arc<Content>>)>,
     states: States,
@@ -36,7 +38,12 @@ struct States {
 
 impl Maker {
     pub(super) fn new(store: Store, bodies: Arc<Bodies>) -> Self {
-        Self { store, bodies, last: None, states: States::default() }
+        Self { store, bodies, fresh: None, last: None, states: States::default() }
+    }
+
+    /// The same for the one who makes frames of everything that comes.
+    pub(super) fn of_everything(store: Store, bodies: Arc<Bodies>, fresh: Arc<Bodies>) -> Self {
+        Self { fresh: Some(fresh), ..Self::new(store, bodies) }
     }
 
     /// The frames of an event, written already in the views that are asked for. Events must come in their order,
@@ -84,7 +91,8 @@ impl Maker {
         {
             return Ok(content.clone());
         }
-        let content = match self.bodies.peek(request) {
+        let fresh = self.fresh.as_ref().and_then(|fresh| fresh.take(request));
+        let content = match fresh.or_else(|| self.bodies.peek(request)) {
             Some(content) => Some(content),
             None => match self.store.request_body(request).await {
                 Ok(body) => body.map(|body| Arc::new(Content::new(body, true))),

@@ -29,13 +29,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::{Notify, broadcast, mpsc, watch};
-use waypost_domain::{Clock, EventId, UnixMillis};
+use waypost_domain::{Clock, EventId, RequestId, UnixMillis};
 use waypost_store::{Store, StoreError};
 
 use self::catching::Catching;
 use self::ring::Ring;
 use self::view::VIEWS;
-use crate::bodies::Bodies;
+use crate::bodies::{Bodies, Content};
 use crate::metrics::Metrics;
 
 pub use cursor::{Cursor, CursorError};
@@ -50,6 +50,8 @@ pub use view::{Dialect, View};
 pub const RING_FRAMES_MAX: usize = 8_192;
 /// Bytes that these may weigh.
 pub const RING_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of requests that have just come and are kept until their frames are made.
+const FRESH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Events whose deliveries were replayed that may wait to be shown again; of more, some are not.
 pub const REPLAYS_WAITING_MAX: usize = 1_024;
 /// By how much a cursor may be ahead of our clock: identifiers go on from where they were when the clock is set back.
@@ -70,6 +72,8 @@ struct Shared {
     /// Something was accepted, or somebody has begun to listen.
     hint: Arc<Notify>,
     readers: Arc<AtomicUsize>,
+    /// Requests that have just come, while anybody listens.
+    fresh: Arc<Bodies>,
     /// Readers of each view.
     views: [AtomicUsize; VIEWS],
     catching: Catching,
@@ -126,15 +130,26 @@ pub enum SubscribeError {
 }
 
 /// Tells a stream that something was accepted.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Waker {
     hint: Arc<Notify>,
     readers: Arc<AtomicUsize>,
+    fresh: Arc<Bodies>,
 }
 
 impl Waker {
+    /// Whether anybody listens.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.readers.load(Ordering::SeqCst) > 0
+    }
+
+    /// Leaves a request for the frames that are about to be made of it, so that it need not be read back.
+    pub(crate) fn bring(&self, request: RequestId, content: Arc<Content>) {
+        self.fresh.put(request, content, 1);
+    }
+
     pub(crate) fn wake(&self) {
-        if self.readers.load(Ordering::SeqCst) > 0 {
+        if self.is_followed() {
             self.hint.notify_one();
         }
     }
@@ -164,6 +179,7 @@ impl Stream {
             version: watch::Sender::new(0),
             hint: Arc::default(),
             readers: Arc::default(),
+            fresh: Arc::new(Bodies::new(FRESH_BYTES_MAX)),
             views: Default::default(),
             catching: Catching::default(),
             replays: broadcast::Sender::new(REPLAYS_WAITING_MAX),
@@ -181,7 +197,8 @@ impl Stream {
 
     /// What tells it so without keeping it, or its store, alive.
     pub(crate) fn waker(&self) -> Waker {
-        Waker { hint: self.0.hint.clone(), readers: self.0.readers.clone() }
+        let Shared { hint, readers, fresh, .. } = &*self.0;
+        Waker { hint: hint.clone(), readers: readers.clone(), fresh: fresh.clone() }
     }
 
     /// Shows events again to the readers that want to see replays. Best effort: no more than

@@ -40,6 +40,12 @@ pub(super) fn io_error(error: &std::io::Error) -> StoreError {
     }
 }
 
+/// Whether what was to be written is at fault, and not the database that it was to be written to.
+pub(super) fn is_the_contents(error: &rusqlite::Error) -> bool {
+    let rusqlite::Error::SqliteFailure(failure, _) = error else { return false };
+    matches!(failure.code, ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
+}
+
 /// Whether the fault lies with the disk, so that every operation would meet it, and not with one operation.
 pub(super) fn is_the_disks(error: &StoreError) -> bool {
     matches!(error, StoreError::Full | StoreError::ReadOnly | StoreError::Disk(_))

@@ -80,7 +80,17 @@ struct Lines {
     /// The last record that the journal has synced.
     journalled: u64,
     shut: bool,
-    writer_sleeps: bool,
+    writer: Writer,
+}
+
+/// What the writer waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Writer {
+    #[default]
+    Works,
+    WaitsForAll,
+    /// Records are held back: more of them are no news.
+    WaitsForOperations,
 }
 
 /// What there is to do.
@@ -108,7 +118,10 @@ impl Queue {
         }
         lines.operations.push_back(waiting);
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.wake(lines);
+        if std::mem::take(&mut lines.writer) != Writer::Works {
+            drop(lines);
+            self.arrived.notify_one();
+        }
         Ok(())
     }
 
@@ -116,11 +129,8 @@ impl Queue {
     pub(super) fn journalled(&self, sequence: u64) {
         let mut lines = self.lock();
         lines.journalled = lines.journalled.max(sequence);
-        self.wake(lines);
-    }
-
-    fn wake(&self, mut lines: MutexGuard<'_, Lines>) {
-        if std::mem::take(&mut lines.writer_sleeps) {
+        if lines.writer == Writer::WaitsForAll {
+            lines.writer = Writer::Works;
             drop(lines);
             self.arrived.notify_one();
         }
@@ -146,11 +156,12 @@ impl Queue {
                 // What cannot be applied stays in the journal.
                 return Taken::Shut;
             }
-            lines.writer_sleeps = true;
             let Some(hold) = hold.filter(|_| records) else {
+                lines.writer = Writer::WaitsForAll;
                 lines = self.arrived.wait(lines).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
+            lines.writer = Writer::WaitsForOperations;
             let (held, timeout) =
                 self.arrived.wait_timeout(lines, hold).unwrap_or_else(PoisonError::into_inner);
             lines = held;

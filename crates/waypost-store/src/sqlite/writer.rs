@@ -16,11 +16,11 @@ use waypost_domain::Clock;
 use waypost_domain::limits::{COMMIT_BYTES_MAX, COMMIT_OPERATIONS_MAX};
 
 use super::connection;
-use super::fault::{io_error, is_the_disks, store_error};
+use super::fault::{io_error, is_the_contents, is_the_disks, store_error};
 use super::gauges::Gauges;
 use super::hook::Hook;
 use super::journal::{Content, Journal, Measure, Reader, Record, encode};
-use super::ledger::{Ledger, Refusal};
+use super::ledger::{self, Ledger, Refusal};
 use super::numbers::Sequence;
 use super::passes::JustSettled;
 use super::queue::{Outcome, Queue, Taken, Waiting};
@@ -73,6 +73,11 @@ impl Applying {
     /// The last record that is applied.
     fn position(&self) -> u64 {
         self.records.first().map_or(self.reader.position(), |first| first.sequence - 1)
+    }
+
+    /// The database has all up to this record. A commit that failed, as far as it said, may be there all the same.
+    fn has(&mut self, applied: u64) {
+        self.records.retain(|record| record.sequence > applied);
     }
 
     /// Reads a commit's worth, as far as operations of so much weight leave room, unless there is some already.
@@ -155,6 +160,10 @@ impl Writer {
             Ok(ledger) => ledger,
             Err(error) => return Ended::Unusable(store_error(&error, &self.path)),
         };
+        match ledger::journal(conn) {
+            Ok((_, applied)) => self.applying.has(applied),
+            Err(error) => return Ended::Unusable(store_error(&error, &self.path)),
+        }
         let mut group = Vec::new();
         loop {
             match self.take(&mut group) {
@@ -226,8 +235,7 @@ impl Writer {
         while !self.applying.records.is_empty() {
             match self.commit(conn, ledger, &[], 1) {
                 Ok(_) => tries = 0,
-                Err((_, error)) if is_the_disks(&error) => return self.fail(Vec::new(), &error),
-                Err((_, error)) => {
+                Err((Some(Culprit::Record), error)) if tries < TRIES_MAX => {
                     tries += 1;
                     if tries == TRIES_MAX
                         && let Some(first) = self.applying.records.first_mut()
@@ -237,6 +245,7 @@ impl Writer {
                         first.content = Content::Unreadable(draft.into_payload(), error.to_string());
                     }
                 }
+                Err((_, error)) => return self.fail(Vec::new(), &error),
             }
         }
         true
@@ -265,16 +274,19 @@ impl Writer {
                     let _ = conn.execute_batch("ROLLBACK");
                 }
                 ledger.undone();
-                let error = match refusal {
+                let (contents, error) = match refusal {
                     Refusal::Sqlite(error) => {
+                        let contents = is_the_contents(&error);
                         let error = store_error(&error, &self.path);
                         if culprit.is_some() && !is_the_disks(&error) {
                             self.gauges.failed();
                         }
-                        error
+                        (contents, error)
                     }
-                    Refusal::Nonsense(what) => StoreError::Corrupt(what),
+                    Refusal::Nonsense(what) => (true, StoreError::Corrupt(what)),
                 };
+                // A database that is damaged is no reason to put aside what was accepted.
+                let culprit = culprit.filter(|culprit| contents || !matches!(culprit, Culprit::Record));
                 return Err((culprit, error));
             }
         };

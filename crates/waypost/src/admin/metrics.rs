@@ -41,6 +41,8 @@ struct Gauges {
     store_bytes: Gauge,
     writer_queue: Gauge,
     writer_healthy: Gauge,
+    journal_behind: Gauge,
+    journal_bytes: Gauge,
     bodies_bytes: Gauge,
     connections: Gauge,
     handshakes: Gauge,
@@ -53,6 +55,7 @@ struct Counters {
     writer_commits: Counter,
     writer_operations: Counter,
     writer_failures: Counter,
+    journal_set_aside: Counter,
     writer_seconds: Counter<f64, AtomicU64>,
     connections_accepted: Counter,
     connections_refused: Counter,
@@ -85,7 +88,17 @@ impl Gauges {
     fn register(&self, registry: &mut Registry) {
         let mut put = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
         put("writer_queue", "Operations waiting for the store's writer", &self.writer_queue);
-        put("writer_healthy", "1 if the last commit succeeded", &self.writer_healthy);
+        put(
+            "writer_healthy",
+            "1 if the last commit and the journal's last write succeeded",
+            &self.writer_healthy,
+        );
+        put(
+            "journal_behind",
+            "Acknowledged requests that are in the journal and not in the database yet",
+            &self.journal_behind,
+        );
+        put("journal_bytes", "Size of the journal's files", &self.journal_bytes);
         put("connections_open", "Public connections open", &self.connections);
         put("tls_handshakes_open", "Handshakes with clients under way", &self.handshakes);
         put(
@@ -123,6 +136,11 @@ impl Counters {
         put("writer_commits", "Commits of the store's writer", &self.writer_commits);
         put("writer_operations", "Operations committed", &self.writer_operations);
         put("writer_failures", "Commits that failed and were undone", &self.writer_failures);
+        put(
+            "journal_set_aside",
+            "Acknowledged requests that the database would not take and that were put aside",
+            &self.journal_set_aside,
+        );
         put("connections_accepted", "Public connections accepted", &self.connections_accepted);
         put(
             "connections_refused",
@@ -240,9 +258,12 @@ async fn read_off(admin: &Admin) -> Result<(), Problem> {
     let (writer, counters) = (admin.store.writer_stats(), &admin.metrics.counters);
     gauges.writer_queue.set(signed(writer.queue as u64));
     gauges.writer_healthy.set(i64::from(writer.healthy));
+    gauges.journal_behind.set(signed(writer.journal_behind));
+    gauges.journal_bytes.set(signed(writer.journal_bytes));
     show(&counters.writer_commits, writer.commits);
     show(&counters.writer_operations, writer.operations);
     show(&counters.writer_failures, writer.failures);
+    show(&counters.journal_set_aside, writer.set_aside);
     counters.writer_seconds.inner().store(writer.commit_time.as_secs_f64().to_bits(), Ordering::Relaxed);
     let edge = &admin.edge;
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -25,6 +25,8 @@ pub(crate) struct Ask {
     dialect: Option<Dialect>,
     pub(crate) replays: bool,
     pub(crate) named: Option<bool>,
+    /// Whether to be told at once where it begins.
+    pub(crate) hello: bool,
     pub(crate) limit: Option<usize>,
     pub(crate) wait: Option<std::time::Duration>,
 }
@@ -59,6 +61,7 @@ impl Ask {
                 "raw" => ask.raw = flag()?,
                 "replays" => ask.replays = flag()?,
                 "named" => ask.named = Some(flag()?),
+                "hello" => ask.hello = flag()?,
                 "compat" if value == "whatomate" => ask.compat = true,
                 "compat" => return Err(Problem::wrong("compat is whatomate, or absent")),
                 "dialect" => {
@@ -144,7 +147,7 @@ pub(crate) fn since(text: &str) -> Result<Since, Problem> {
 }
 
 /// What a query may say.
-const KEYS: &str = "token, since, types, numbers, conversations, sources, content, raw, compat, dialect, replays, named, limit and wait";
+const KEYS: &str = "token, since, types, numbers, conversations, sources, content, raw, compat, dialect, replays, hello, named, limit and wait";
 
 /// Adds what stands between commas.
 fn several(list: &mut Vec<String>, value: &str) -> Result<(), Problem> {

@@ -100,8 +100,10 @@ impl Writing {
     async fn next(&mut self) -> (Bytes, bool) {
         if !self.has_begun {
             self.has_begun = true;
-            // Something at once, so that the other side knows that it is connected.
-            return (format!("retry: {}\n: waypost\n\n", RETRY.as_millis()).into(), true);
+            // Something at once, so that the other side knows that it is connected; and the place, so that a browser
+            // that loses the connection before the first event comes back to it.
+            let (retry, place) = (RETRY.as_millis(), self.subscription.cursor());
+            return (format!("retry: {retry}\nid: {place}\n: waypost\n\n").into(), true);
         }
         loop {
             let heartbeat_at = Instant::now() + HEARTBEAT_EVERY;

@@ -155,6 +155,12 @@ impl Connection {
             through: subscription.cursor(),
             pace: Pace::default(),
         };
+        if ask.hello {
+            let hello = format!(r#"{{"type":"stream:hello","payload":{{"cursor":"{}"}}}}"#, reading.through);
+            if let Err(end) = self.write(Message::text(hello), reading.through).await {
+                return end;
+            }
+        }
         let Err(end) = self.read(&mut subscription, reading).await;
         drop(seat);
         end

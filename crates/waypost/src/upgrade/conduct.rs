@@ -24,6 +24,7 @@ pub(crate) async fn hand_over(
     clock: &Clock,
 ) -> Exit {
     let Some((program, doors)) = lifecycle.estate() else { return Exit::Failed };
+    tracing::info!("upgrading: what is being delivered is finished first");
     if !lifecycle.rest().await {
         tracing::info!("stopping: the upgrade is given up");
         drop(successor);

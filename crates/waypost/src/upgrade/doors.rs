@@ -51,9 +51,10 @@ impl Doors {
         UnixListener::from_std(socket).map(Some)
     }
 
-    /// The addresses that a supervisor opened and nobody asked for.
-    pub(crate) fn left(&self) -> Vec<SocketAddr> {
-        self.inherited.left()
+    /// The public addresses that were open and nobody asked for.
+    pub(crate) fn left(&self) -> Vec<String> {
+        let handed = self.handed.iter().filter_map(|(name, _)| name.strip_prefix(PUBLIC));
+        self.inherited.left().iter().map(SocketAddr::to_string).chain(handed.map(str::to_owned)).collect()
     }
 
     fn take(&mut self, purpose: &str) -> Option<OwnedFd> {
@@ -96,9 +97,12 @@ impl OpenDoors {
     }
 }
 
+/// What public addresses are told by.
+const PUBLIC: &str = "public ";
+
 /// A port has one listener, however it is served; of ports that the system chose only the way tells which is which.
 fn public(way: &str, address: SocketAddr) -> String {
-    if address.port() == 0 { format!("public {way} {address}") } else { format!("public {address}") }
+    if address.port() == 0 { format!("{PUBLIC}{way} {address}") } else { format!("{PUBLIC}{address}") }
 }
 
 fn admin(address: SocketAddr) -> String {

@@ -155,7 +155,7 @@ async fn what_an_operator_replays_comes_too() {
     gateway.until_events(&["--state", "delivered"], 1).await;
     let mut listen = Running::start(&gateway, &["listen", "--forward-to", &program.origin()]);
     listen.complains("listening at").await;
-    let mut tail = Running::start(&gateway, &["tail", "--json"]);
+    let mut tail = Running::start(&gateway, &["tail", "--type", "message:*", "--json"]);
     let readers = async || (gateway.metric("waypost_stream_readers").await == 2.0).then_some(());
     eventually(10, "both listen", readers).await;
     gateway.run(&["replay", "--since", "1h", "--destination", "support"]).await.done();

@@ -56,7 +56,8 @@ async fn server_sent_events_go_on_after_the_last_event_id() {
         assert!(text.contains("retry: 2000"), "{text}");
         let lines = text.lines().collect::<Vec<_>>();
         let value = |line: &str, key: &str| line.strip_prefix(key).map(str::to_owned);
-        let ids = lines.iter().filter_map(|line| value(line, "id: "));
+        // The first one says where it begins.
+        let ids = lines.iter().filter_map(|line| value(line, "id: ")).skip(1);
         let names = lines.iter().filter_map(|line| value(line, "event: "));
         let data = lines.iter().filter_map(|line| value(line, "data: "));
         ids.zip(names)

@@ -89,7 +89,7 @@ impl Reader {
             let mut at = 0;
             while self.next <= synced {
                 let rest = self.chunk.get(at..).unwrap_or_default();
-                let left = end - self.offset - at as u64;
+                let left = end.saturating_sub(self.offset + at as u64);
                 let cut_short = rest.len() < HEADER_BYTES && left > rest.len() as u64;
                 let header = Header::read(rest, self.journal.stamp).filter(|header| {
                     // Else it says that it goes on behind the segment's end.

@@ -79,7 +79,8 @@ fn newest_use(bytes: &[u8], stamp: u64) -> Option<(u64, Vec<Found>)> {
         if number.is_some_and(|number| header.segment < number) || header.payload(rest).is_none() {
             continue;
         }
-        let end = begin.saturating_add(header.length()).next_multiple_of(ALIGNMENT) as u64;
+        // A file that was cut may lack the zeros behind its last record.
+        let end = begin.saturating_add(header.size()).min(bytes.len()) as u64;
         let found = Found { sequence: header.sequence, end };
         match &mut newest {
             Some((number, records)) if *number == header.segment => {
