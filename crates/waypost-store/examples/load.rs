@@ -1,7 +1,7 @@
 //! How fast the store takes requests in, alone: `load [--seconds N] [--tasks N] [--settle] [--prune] [--dir D]`.
 //!
-//! Tasks accept one request after another (a body of 571 bytes, one event, one delivery), and with `--settle` settle
-//! each at once; with `--prune` all that is settled is taken away as well, as if it were days later. Printed: operations a second, how long callers waited, bytes written, and how long the
+//! Tasks have one request after another kept (a body of 571 bytes, one event, one delivery); with `--settle` they wait
+//! until each is applied and settle it at once; with `--prune` all that is settled is taken away as well, as if it were days later. Printed: operations a second, how long callers waited, bytes written, and how long the
 //! log ever was.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
@@ -68,6 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let before = written_bytes();
     let waits = runtime.block_on(run(&store, &arguments, &clock, &path));
     let stats = store.writer_stats();
+    println!("behind at the end      {:>10}", stats.journal_behind);
     report(&waits, &arguments, stats, written_bytes() - before);
     runtime.block_on(store.close());
     println!(
@@ -98,14 +99,18 @@ async fn run(store: &Store, arguments: &Arguments, clock: &Clock, path: &Path) -
                 let number = numbers.fetch_add(1, Ordering::Relaxed);
                 let request = request(number, clock.wall());
                 let begun = clock.monotonic();
+                if !settle {
+                    if store.keep(request).await.is_ok() {
+                        accepts.push(micros(clock.monotonic().saturating_sub(begun)));
+                    }
+                    continue;
+                }
                 let Ok(accepted) = store.accept(request).await else { continue };
                 accepts.push(micros(clock.monotonic().saturating_sub(begun)));
-                if settle {
-                    let settlement = success(accepted.owed[0].id, clock.wall());
-                    let begun = clock.monotonic();
-                    if store.settle(settlement).await.is_ok() {
-                        settles.push(micros(clock.monotonic().saturating_sub(begun)));
-                    }
+                let settlement = success(accepted.owed[0].id, clock.wall());
+                let begun = clock.monotonic();
+                if store.settle(settlement).await.is_ok() {
+                    settles.push(micros(clock.monotonic().saturating_sub(begun)));
                 }
             }
             (accepts, settles)

@@ -21,6 +21,10 @@ const CHILD_DIRECTORY: &str = "WAYPOST_STORE_FAILURES_DIRECTORY";
 const JOURNAL_BYTES: u64 = 1024 * 1024;
 
 fn open(directory: &Path) -> Store {
+    open_with(directory, JOURNAL_BYTES)
+}
+
+fn open_with(directory: &Path, journal_bytes_max: u64) -> Store {
     let options = StoreOptions {
         path: directory.join("waypost.db"),
         readers: 1,
@@ -28,7 +32,7 @@ fn open(directory: &Path) -> Store {
         queue_bytes_max: WRITER_QUEUE_BYTES_MAX,
         dedupe_window: DEDUPE_WINDOW,
         bytes_max: None,
-        journal_bytes_max: JOURNAL_BYTES,
+        journal_bytes_max,
         free_bytes_min: 0,
     };
     Store::open(options, Clock::system()).unwrap()
@@ -177,7 +181,14 @@ async fn child_on_a_small_disk() {
     assert!(store.writer_stats().journal_behind > 0);
 
     std::fs::remove_file(&ballast).unwrap();
-    store.accept(large("again")).await.unwrap();
+    // It is found out by itself, a moment later.
+    for _ in 0..100 {
+        match store.keep(large("again")).await {
+            Ok(()) => break,
+            Err(error) => assert!(matches!(error, StoreError::Full), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     kept.push("again".to_owned());
     assert_kept(&store, &kept).await;
     drop(store);
@@ -307,4 +318,44 @@ async fn the_log_stays_bounded_under_sustained_load() {
     let written = written as u64;
     let bound = 128 * 1024 * 1024 + 16 * 1024 * 1024;
     assert!(written > 2 * bound && longest < bound, "{longest} bytes of log for {written} written");
+}
+
+/// What of this process is in memory.
+#[cfg(target_os = "linux")]
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_is_far_behind_costs_disk_and_no_memory() {
+    const COUNT: usize = 1_600;
+    const BYTES: usize = 128 * 1024;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), 512 * 1024 * 1024);
+    let other = Connection::open(directory.path().join("waypost.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let before = resident_bytes();
+    for n in 0..COUNT {
+        let body = vec![b'x'; BYTES].into();
+        store.keep(Accept { body, ..request([message(&format!("wamid.{n}"))]) }).await.unwrap();
+    }
+    let stats = store.writer_stats();
+    assert_eq!(stats.journal_behind, COUNT as u64);
+    assert!(stats.journal_bytes >= (COUNT * BYTES) as u64);
+    let more = resident_bytes().saturating_sub(before);
+    assert!(more < 64 * 1024 * 1024, "{more} bytes for {} kept", COUNT * BYTES);
+    other.execute_batch("ROLLBACK").unwrap();
+    // All of it follows, and the files that it took are given back.
+    for _ in 0..600 {
+        let stats = store.writer_stats();
+        if stats.journal_behind == 0 && stats.journal_bytes <= 6 * 16 * 1024 * 1024 {
+            assert_eq!(owed(&store, "inbox").await.len(), COUNT);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{:?}", store.writer_stats());
 }

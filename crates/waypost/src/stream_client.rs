@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
@@ -75,9 +75,10 @@ pub(crate) async fn follow(
     following: Following,
 ) -> anyhow::Result<mpsc::Receiver<anyhow::Result<Told>>> {
     let mut follower = Follower { api, following };
-    let socket = follower.connect().await.map_err(|failure| match failure {
+    let (socket, cursor) = follower.connect().await.map_err(|failure| match failure {
         Failure::Lasting(error) | Failure::Passing(error) => error,
     })?;
+    follower.following.since = cursor;
     let (tell, told) = mpsc::channel(WAITING_MAX);
     tokio::spawn(async move {
         if let Err(error) = follower.follow(socket, &tell).await {
@@ -114,25 +115,27 @@ impl Follower {
                 return Ok(());
             }
             let mut wait = WAITS.0;
-            socket = loop {
+            let (again, cursor) = loop {
                 tokio::select! {
                     () = sleep(wait) => {}
                     () = tell.closed() => return Ok(()),
                 }
                 wait = WAITS.1.min(wait * 2);
                 match self.connect().await {
-                    Ok(socket) => break socket,
+                    Ok(connected) => break connected,
                     Err(Failure::Passing(_)) => {}
                     Err(Failure::Lasting(error)) => return Err(error),
                 }
             };
+            (socket, self.following.since) = (again, cursor);
             if tell.send(Ok(Told::Back)).await.is_err() {
                 return Ok(());
             }
         }
     }
 
-    async fn connect(&self) -> Result<Socket, Failure> {
+    /// A connection, and where it begins.
+    async fn connect(&self) -> Result<(Socket, String), Failure> {
         let connecting = async {
             let stream = self.api.connect().await.map_err(Failure::Passing)?;
             let mut query = self.following.query.clone();
@@ -149,7 +152,7 @@ impl Follower {
                 .max_message_size(Some(FRAME_BYTES_MAX))
                 .max_frame_size(Some(FRAME_BYTES_MAX));
             match client_async_with_config(request, stream, Some(config)).await {
-                Ok((socket, _)) => Ok(socket),
+                Ok((socket, _)) => self.greeted(socket).await,
                 Err(tungstenite::Error::Http(response)) => {
                     let body = response.body().as_deref().unwrap_or_default();
                     let error = anyhow!(refusal(response.status(), body));
@@ -162,6 +165,37 @@ impl Follower {
         };
         let late = || Failure::Passing(anyhow!("the gateway takes too long to answer"));
         timeout(CONNECT_TIME_MAX, connecting).await.map_err(|_| late())?
+    }
+
+    /// Waits to be told where the stream begins: now is another moment when it is asked for again.
+    async fn greeted(&self, mut socket: Socket) -> Result<(Socket, String), Failure> {
+        loop {
+            let said = socket.next().await.unwrap_or(Err(tungstenite::Error::ConnectionClosed));
+            match said.map_err(|error| Failure::Passing(error.into()))? {
+                Message::Text(text) => {
+                    let frame: Value = serde_json::from_str(&text).unwrap_or_default();
+                    match (frame["type"].as_str(), frame["payload"]["cursor"].as_str()) {
+                        (Some("stream:hello"), Some(cursor)) => return Ok((socket, cursor.to_owned())),
+                        (Some("stream:too_old"), _) => return Err(Failure::Lasting(self.too_old(&frame))),
+                        _ => {}
+                    }
+                }
+                Message::Close(close) => {
+                    let (code, reason) = close_of(close);
+                    return Err(match ended(code, &reason) {
+                        Ok(why) => Failure::Passing(anyhow!(why)),
+                        Err(error) => Failure::Lasting(error),
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn too_old(&self, frame: &Value) -> anyhow::Error {
+        let oldest = frame["payload"]["oldest"].as_str().unwrap_or("oldest");
+        let since = &self.following.since;
+        anyhow!("some of what followed {since} is kept no more; go on with --since {oldest}")
     }
 
     /// Reads until the connection is lost, and says why; `None` once nobody follows any more.
@@ -193,10 +227,7 @@ impl Follower {
                 None => return Ok(Some("the gateway hung up".to_owned())),
                 Some(Err(error)) => return Ok(Some(lost(&error))),
                 Some(Ok(Message::Close(close))) => {
-                    let (code, reason) = match close {
-                        Some(close) => (u16::from(close.code), close.reason.to_string()),
-                        None => (1005, String::new()),
-                    };
+                    let (code, reason) = close_of(close);
                     return ended(code, &reason).map(Some);
                 }
                 Some(Ok(Message::Text(text))) => {
@@ -223,21 +254,8 @@ impl Follower {
             "stream:behind" => {
                 Ok(Some(Told::Behind(frame["payload"]["behind"].as_u64().unwrap_or_default())))
             }
-            "stream:too_old" => {
-                let oldest = frame["payload"]["oldest"].as_str().unwrap_or("oldest");
-                bail!(
-                    "some of what followed {} is kept no more; go on with --since {oldest}",
-                    self.following.since
-                )
-            }
+            "stream:too_old" => Err(self.too_old(&frame)),
             "pong" => Ok(None),
-            // Now is another moment when it is asked for again.
-            "stream:hello" => {
-                if let Some(cursor) = frame["payload"]["cursor"].as_str() {
-                    self.following.since = cursor.to_owned();
-                }
-                Ok(None)
-            }
             _ => {
                 let id = frame["id"].as_str().unwrap_or_default().to_owned();
                 let is_replay = frame["replay"] == true;
@@ -249,6 +267,11 @@ impl Follower {
             }
         }
     }
+}
+
+/// The code and the reason of a close.
+fn close_of(close: Option<CloseFrame>) -> (u16, String) {
+    close.map_or((1005, String::new()), |close| (close.code.into(), close.reason.to_string()))
 }
 
 /// What a close says: why the connection is lost, or why no other can be had.

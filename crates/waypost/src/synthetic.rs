@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::uri::PathAndQuery;
@@ -11,6 +11,8 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use waypost_domain::{Clock, Origin, limits};
 use waypost_outbound::{Call, Endpoint, EndpointConfig, Outbound, OutboundConfig, read_ca_file};
 use waypost_whatsapp::{AppSecret, sign};
+
+use crate::exit::wrong_usage;
 
 /// Posts to one callback address.
 pub(crate) struct Caller {
@@ -43,11 +45,12 @@ impl Caller {
     ///
     /// When the address or the file is wrong.
     pub(crate) fn new(url: &str, ca_file: Option<&Path>, clock: &Clock) -> anyhow::Result<Self> {
-        let uri: Uri = url.parse().with_context(|| format!("`{url}` is not an address"))?;
+        let uri: Uri =
+            url.parse().map_err(|error| wrong_usage(format!("`{url}` is not an address: {error}")))?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(anyhow!(
+            return Err(wrong_usage(format!(
                 "`{url}` is not a whole address; write it as Meta would be given it, such as https://proxy.example.com/chatwoot.example.com/webhooks/whatsapp/%2B15551234567"
-            ));
+            )));
         };
         let origin: Origin =
             format!("{scheme}://{authority}").parse().with_context(|| format!("in `{url}`"))?;

@@ -110,15 +110,15 @@ fn codes() -> BTreeSet<String> {
         "crates/waypost-store/src/error.rs",
         "crates/waypost/src/admin/problem.rs",
         "crates/waypost/src/admin/token.rs",
-        "crates/waypost/src/admin/tokens.rs",
         "crates/waypost/src/streaming/access.rs",
         "crates/waypost/src/streaming/ask.rs",
         "crates/waypost/src/streaming/evidence.rs",
         "crates/waypost/src/streaming/mod.rs",
         "crates/waypost/src/streaming/origins.rs",
-        "crates/waypost/src/streaming/queries.rs",
+        "crates/waypost/src/streaming/pages.rs",
         "crates/waypost/src/streaming/readers.rs",
         "crates/waypost/src/streaming/sse.rs",
+        "crates/waypost/src/streaming/tokens/mod.rs",
     ];
     let mut codes = BTreeSet::new();
     for place in places {

@@ -363,9 +363,7 @@ async fn where_many_are_served_http_2_is_not_offered() {
     let face = Face::open(limits, Some(pair.load().unwrap()), greet);
     let mut kept = Vec::new();
     for protocol in [&b"h2"[..], b"http/1.1"] {
-        let mut config = ClientConfig::clone(pair.client().config());
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let mut stream = connect(&face, &TlsConnector::from(Arc::new(config))).await.unwrap();
+        let mut stream = connect(&face, &client(&pair.der, &["h2", "http/1.1"])).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol));
         if protocol == b"h2" {
             stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();

@@ -13,7 +13,7 @@ use waypost_engine::intake::{Arrival, Intake, prove};
 use waypost_engine::metrics::Metrics;
 use waypost_engine::routing::{Recipient, Routing};
 use waypost_engine::stream::{
-    Batch, Filter, Frame, RING_BYTES_MAX, RING_FRAMES_MAX, Since, Stream, Subscription, View, Wanted,
+    Batch, Filter, Frame, RING_BYTES_MAX, Since, Stream, Subscription, View, Wanted,
 };
 use waypost_store::{AfterPage, EventFilter, Page, Prune, Retention, Store, StoreOptions};
 use waypost_whatsapp::{Compose, compose};
@@ -33,18 +33,23 @@ pub(crate) struct House {
 }
 
 impl House {
-    /// With a ring of the usual size.
+    /// With the stream that what is accepted is handed to.
     pub(crate) fn new() -> Self {
-        Self::with_ring(RING_FRAMES_MAX, RING_BYTES_MAX)
+        Self::of(None)
     }
 
+    /// With a stream of its own, which finds everything in the store.
     pub(crate) fn with_ring(frames: usize, bytes: usize) -> Self {
+        Self::of(Some((frames, bytes)))
+    }
+
+    fn of(ring: Option<(usize, usize)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let house = Self::at(folder.path().join("waypost.db"), (frames, bytes));
+        let house = Self::at(folder.path().join("waypost.db"), ring);
         Self { _folder: Some(folder), ..house }
     }
 
-    fn at(path: PathBuf, ring: (usize, usize)) -> Self {
+    fn at(path: PathBuf, ring: Option<(usize, usize)>) -> Self {
         let clock = Clock::manual(UnixMillis(NOON));
         let options = StoreOptions {
             path,
@@ -60,8 +65,13 @@ impl House {
         let (stop, metrics) = (CancellationToken::new(), Metrics::new());
         let dispatcher =
             Dispatcher::new(store.clone(), clock.clone(), metrics.clone(), stop.clone(), stop.clone());
-        let stream =
-            Stream::with_ring(store.clone(), dispatcher.bodies(), clock.clone(), metrics.clone(), ring);
+        let stream = match ring {
+            Some(ring) => {
+                let (clock, metrics) = (clock.clone(), metrics.clone());
+                Stream::with_ring(store.clone(), dispatcher.bodies(), clock, metrics, ring)
+            }
+            None => dispatcher.stream(),
+        };
         let intake = Intake::new(store.clone(), &dispatcher, clock.clone(), metrics.clone());
         let running = (stream.clone(), stop.clone());
         tokio::spawn(async move { running.0.run(running.1).await });

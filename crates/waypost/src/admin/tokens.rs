@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::who::Who;
 use crate::config::parse_duration;
 use crate::rendering::time;
-use crate::streaming::tokens::{IssueError, KeyView, Record, Scope, Signing, Wanted};
+use crate::streaming::tokens::{KeyView, Record, Scope, Signing, Wanted};
 
 type Shown = State<Arc<Admin>>;
 type Asked<T> = Result<Json<T>, axum::extract::rejection::JsonRejection>;
@@ -127,17 +127,4 @@ fn key_view(key: &KeyView) -> Value {
         "signs": key.signs,
         "believed_until": if key.signs { Value::Null } else { json!(time(key.until)) },
     })
-}
-
-impl From<IssueError> for Problem {
-    fn from(error: IssueError) -> Self {
-        let (status, code) = match &error {
-            IssueError::Wrong(_) => (StatusCode::BAD_REQUEST, "bad_request"),
-            IssueError::Token(token) => (StatusCode::BAD_REQUEST, token.code()),
-            IssueError::TooMany => (StatusCode::CONFLICT, "tokens_too_many"),
-            IssueError::Store(store) => (StatusCode::SERVICE_UNAVAILABLE, store.code()),
-            IssueError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "token_failed"),
-        };
-        Self::new(status, code, error.to_string())
-    }
 }

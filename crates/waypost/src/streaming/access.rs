@@ -6,7 +6,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 
 use super::Streaming;
-use super::tokens::{Grant, TokenError};
+use super::tokens::{Grant, IssueError, TokenError};
 use crate::admin::Problem;
 
 /// Where a caller came in.
@@ -98,5 +98,18 @@ fn token_wanted() -> Problem {
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, error.code(), error.to_string())
+    }
+}
+
+impl From<IssueError> for Problem {
+    fn from(error: IssueError) -> Self {
+        let (status, code) = match &error {
+            IssueError::Wrong(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+            IssueError::Token(token) => (StatusCode::BAD_REQUEST, token.code()),
+            IssueError::TooMany => (StatusCode::CONFLICT, "tokens_too_many"),
+            IssueError::Store(store) => (StatusCode::SERVICE_UNAVAILABLE, store.code()),
+            IssueError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "token_failed"),
+        };
+        Self::new(status, code, error.to_string())
     }
 }

@@ -380,7 +380,6 @@ async fn an_event_is_found_by_every_filter_and_shown_whole() {
         (vec!["--until", "1h"], 0),
         (vec!["--since", "2020-01-01T00:00:00Z", "--until", "2021-01-01T00:00:00Z"], 0),
         (vec!["--source", HOST, "--state", "delivered", "--kind", "message"], 1),
-        (vec!["--source", "nobody"], 0),
         (vec!["--state", "dead"], 0),
         (vec!["--state", "discarded"], 0),
         (vec!["--wamid", "'; drop table events; --"], 0),
@@ -389,7 +388,7 @@ async fn an_event_is_found_by_every_filter_and_shown_whole() {
     }
     for filter in [["--state", "lost"], ["--since", "yesterday"], ["--after", "not-an-id"]] {
         let ended = gateway.run(&[&["events", "list"], &filter[..]].concat()).await;
-        assert_eq!(ended.code, Some(1), "{filter:?}: {ended:?}");
+        assert_eq!(ended.code, Some(2), "{filter:?}: {ended:?}");
     }
     // Page by page, the newest first, none twice.
     let ids: Vec<&str> = all.iter().map(|event| event["id"].as_str().unwrap()).collect();
@@ -560,7 +559,7 @@ async fn every_kind_that_can_be_triggered_is_taken_and_known() {
         ["trigger", "text", "--to", "not an address"],
         ["trigger", "text", "--to", "/relative"],
     ] {
-        assert_eq!(waypost(home, &arguments).await.code, Some(1), "{arguments:?}");
+        assert_eq!(waypost(home, &arguments).await.code, Some(2), "{arguments:?}");
     }
     assert_eq!(waypost(home, &["trigger", "text", "--to", "http://127.0.0.1:1/x"]).await.code, Some(1));
 }

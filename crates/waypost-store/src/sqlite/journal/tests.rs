@@ -363,7 +363,7 @@ fn damage() -> impl Strategy<Value = Damage> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
     /// Whatever becomes of the files: every record whose bytes are untouched comes back, once, in order, and nothing
     /// else does.
     #[test]

@@ -65,7 +65,8 @@ impl Reader {
                 let body = response.body().clone().unwrap_or_default();
                 Err(Refused { status, body: String::from_utf8_lossy(&body).into_owned() })
             }
-            Err(error) => panic!("{error}"),
+            // The server ended meanwhile.
+            Err(error) => Err(Refused { status: 0, body: error.to_string() }),
         }
     }
 
