@@ -87,9 +87,11 @@ impl BodyReader {
                 continue;
             }
             if whole.is_empty() {
-                whole.reserve(declared.unwrap_or(0).max(first.len() + data.len()));
+                whole.reserve(first.len() + data.len());
                 whole.extend_from_slice(&first);
             }
+            let announced = declared.filter(|_| whole.len() >= BELIEVED_BYTES);
+            whole.reserve(announced.map_or(0, |all| all.saturating_sub(whole.len())).max(data.len()));
             whole.extend_from_slice(&data);
         }
         let bytes = if whole.is_empty() { first } else { whole.freeze() };
@@ -100,6 +102,9 @@ impl BodyReader {
         Ok(WholeBody { bytes, share })
     }
 }
+
+/// What has to have come of a body before room is made for all that was announced.
+const BELIEVED_BYTES: usize = 64 * 1024;
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {
     std::str::from_utf8(headers.get(CONTENT_LENGTH)?.as_bytes()).ok()?.trim().parse().ok()

@@ -51,8 +51,8 @@ pub(crate) enum Since {
     Nothing,
     /// Some of a head.
     PartOfHead,
-    /// A head and some of its body, of which so much, as far as it is known, has yet to come by itself.
-    PartOfBody(u64),
+    /// A head, and not all of its body.
+    PartOfBody,
     /// All of it, or all that is of any use.
     More,
 }
@@ -139,11 +139,11 @@ impl Framing {
             (0, State::Head) if self.head_bytes == 0 => Since::Nothing,
             (0, State::Head) => Since::PartOfHead,
             (1, State::Head) => Since::More,
-            (1, State::Body(left)) if !self.expects => Since::PartOfBody(left),
-            (1, State::ChunkSize | State::ChunkData(_) | State::ChunkEnd(_) | State::Trailers)
-                if !self.expects =>
-            {
-                Since::PartOfBody(0)
+            // Whoever sends it waits to be told to go on.
+            _ if self.expects => Since::More,
+            (1, State::Body(_)) => Since::PartOfBody,
+            (1, State::ChunkSize | State::ChunkData(_) | State::ChunkEnd(_) | State::Trailers) => {
+                Since::PartOfBody
             }
             _ => Since::More,
         }

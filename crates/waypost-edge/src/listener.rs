@@ -88,6 +88,12 @@ impl Listener {
         if ipv6_only {
             sockopt::set_ipv6_v6only(&socket, true)?;
         }
+        // Connections have it from the listener. A client that is gone and says nothing is noticed with the next that is
+        // written to it.
+        sockopt::set_tcp_user_timeout(
+            &socket,
+            u32::try_from(STALL_TIME_MAX.as_millis()).unwrap_or(u32::MAX),
+        )?;
         socket.bind(address)?;
         Ok(Self { socket: socket.listen(BACKLOG)?, proxies: Prefixes::default() })
     }
@@ -444,4 +450,17 @@ fn concerns_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_is_gone_is_noticed_before_long() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.socket.accept().await.unwrap();
+        assert_eq!(u128::from(sockopt::tcp_user_timeout(&stream).unwrap()), STALL_TIME_MAX.as_millis());
+    }
 }

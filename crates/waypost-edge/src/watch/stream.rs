@@ -142,8 +142,8 @@ impl<T> WatchedStream<T> {
             || match this.framing.since(known) {
                 Since::Nothing => false,
                 Since::PartOfHead => is_easy,
-                Since::PartOfBody(left) => {
-                    let is_given = is_easy || ahead.len() as u64 + left > WAITING_BYTES_MAX as u64;
+                Since::PartOfBody => {
+                    let is_given = is_easy || ahead.len() >= WAITING_BYTES_MAX;
                     this.watch.body_begun.store(!is_given, Relaxed);
                     is_given
                 }

@@ -67,6 +67,11 @@ impl Waiting {
 /// How many marks one operation may bring: half a commit, so that accepts are not kept out.
 pub(super) const MARKS_MAX: usize = COMMIT_OPERATIONS_MAX / 2;
 
+/// Records that come while one group is written: as many or more are a rush.
+const RUSH_RECORDS: u64 = 16;
+/// How often it is looked, while records gather, whether there are enough.
+const GATHER_STEPS: u32 = 4;
+
 #[derive(Default)]
 pub(super) struct Queue {
     lines: Mutex<Lines>,
@@ -168,6 +173,27 @@ impl Queue {
             if timeout.timed_out() {
                 return Taken::Work { records: true };
             }
+        }
+    }
+
+    /// In a rush, lets records gather: each commit rewrites a page of every tree, however little it adds. Waits, not for
+    /// long, until `enough` records wait after `position` or an operation comes; not at all where hardly any wait.
+    pub(super) fn gather(&self, position: u64, enough: u64, no_longer_than: Duration) {
+        let mut lines = self.lock();
+        let waiting = |lines: &Lines| lines.journalled.saturating_sub(position);
+        if waiting(&lines) < RUSH_RECORDS {
+            return;
+        }
+        // In a few steps, so that the journal's thread need not wake this one for each of its syncs.
+        for _ in 0..GATHER_STEPS {
+            if waiting(&lines) >= enough || !lines.operations.is_empty() || lines.shut {
+                return;
+            }
+            lines.writer = Writer::WaitsForOperations;
+            let step = no_longer_than / GATHER_STEPS;
+            let waited = self.arrived.wait_timeout(lines, step);
+            lines = waited.unwrap_or_else(PoisonError::into_inner).0;
+            lines.writer = Writer::Works;
         }
     }
 

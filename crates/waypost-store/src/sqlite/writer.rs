@@ -31,6 +31,8 @@ use crate::{Accepted, Applied, StoreError};
 const LEFT_OUT_MAX: usize = 4;
 /// How often a record that fails alone is tried before it is put aside.
 const TRIES_MAX: u32 = 3;
+/// How long records may gather in a rush, so that a commit takes many.
+const GATHER_MAX: Duration = Duration::from_millis(10);
 /// After a failure, when what the journal has is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 /// How long the log's restart may hold up writing while it waits for a reader.
@@ -171,6 +173,9 @@ impl Writer {
                 Taken::Work { records } => {
                     if !self.write(conn, &mut ledger, &mut group, records) {
                         return Ended::Suspect;
+                    }
+                    if records && self.applying.hold.is_none() {
+                        self.queue.gather(self.applying.position(), COMMIT_OPERATIONS_MAX as u64, GATHER_MAX);
                     }
                 }
             }

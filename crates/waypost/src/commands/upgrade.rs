@@ -15,6 +15,8 @@ const ADDRESS: &str = "/api/v1/upgrade";
 /// How long a successor that is prepared may take until it answers: what is under way is finished first, and if it fails,
 /// another takes its turn.
 const CHANGE_TIME_MAX: Duration = Duration::from_secs(90);
+/// How long the answer to one question may take meanwhile.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 /// How often that is looked at.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -33,8 +35,8 @@ pub(crate) async fn run(server: &ServerArguments, as_json: bool) -> anyhow::Resu
     let wanted = &begun["to"]["process"];
     let changed = timeout(CHANGE_TIME_MAX, async {
         loop {
-            // Refused for a moment where the socket itself is another.
-            if let Ok(current) = api.get::<Value>(ADDRESS).await
+            // Broken off, or left lying, where the old process is just about to end.
+            if let Ok(Ok(current)) = timeout(ANSWER_TIME_MAX, api.get::<Value>(ADDRESS)).await
                 && current["process"] != former["process"]
             {
                 return current;

@@ -204,3 +204,90 @@ fn outside(kind: &str) -> Problem {
         format!("the token does not admit to this {kind}; what it admits to is in its `scope`"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use waypost_domain::UnixMillis;
+
+    use super::*;
+    use crate::streaming::tokens::Grant;
+
+    fn ask(pairs: &[(&str, &str)]) -> Result<Ask, Problem> {
+        let pairs: Vec<_> =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Ask::read(&pairs)
+    }
+
+    fn reader(scope: Scope) -> Caller {
+        Caller::Reader(Arc::new(Grant { id: "tok_1".to_owned(), expires_at: UnixMillis(1), scope }))
+    }
+
+    #[test]
+    fn what_a_query_does_not_say_right_lets_nothing_through() {
+        for pair in [
+            ("typs", "message:*"),
+            ("types", ""),
+            ("numbers", " , "),
+            ("since", "yesterday"),
+            ("since", ""),
+            ("compat", "chatwoot"),
+            ("dialect", "swiss"),
+            ("content", "maybe"),
+            ("wait", "soon"),
+            ("limit", "all"),
+        ] {
+            assert!(ask(&[pair]).is_err(), "{pair:?}");
+        }
+        let many = vec!["a"; VALUES_MAX + 1].join(",");
+        assert!(ask(&[("sources", &many)]).is_err());
+        for pairs in [
+            &[("types", "message:nw")][..],
+            &[("dialect", "docs")],
+            &[("raw", "1"), ("compat", "whatomate")],
+            &[("raw", "1"), ("content", "0")],
+        ] {
+            let ask = ask(pairs).unwrap();
+            assert!(
+                ask.filter(&Caller::Operator).is_err() || ask.view(&Caller::Operator).is_err(),
+                "{pairs:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn lists_add_up_and_numbers_are_read_as_people_write_them() {
+        let ask = ask(&[("types", "message:new,call:*"), ("type", "error"), ("number", "+1 (555) 014-7720")])
+            .unwrap();
+        let filter = ask.filter(&Caller::Operator).unwrap();
+        assert_eq!(
+            filter.types.iter().map(TypePattern::as_str).collect::<Vec<_>>(),
+            ["message:new", "call:*", "error"]
+        );
+        assert_eq!(filter.numbers, ["15550147720".into()]);
+        assert_eq!(scope(&Caller::Operator).unwrap(), Filter::default());
+    }
+
+    #[test]
+    fn a_token_admits_to_what_it_says_and_an_empty_list_to_nothing() {
+        let of = |sources: &[&str]| Scope {
+            sources: Some(sources.iter().map(|source| (*source).to_owned()).collect()),
+            ..Scope::default()
+        };
+        let caller = reader(of(&["acme"]));
+        assert_eq!(scope(&caller).unwrap().sources, ["acme".into()]);
+        assert!(ask(&[("sources", "acme")]).unwrap().filter(&caller).is_ok());
+        assert!(ask(&[("sources", "acme,other")]).unwrap().filter(&caller).is_err());
+        assert!(scope(&reader(of(&[]))).is_err());
+        let typed = |types: &[&str]| Scope {
+            types: Some(types.iter().map(|text| (*text).to_owned()).collect()),
+            ..Scope::default()
+        };
+        assert!(scope(&reader(typed(&["order:new"]))).is_err(), "a type that there is not admits to nothing");
+        assert_eq!(scope(&reader(typed(&["order:new", "call:*"]))).unwrap().types.len(), 1);
+        let blind = reader(Scope { content: false, ..Scope::default() });
+        assert!(!ask(&[]).unwrap().view(&blind).unwrap().content);
+        assert!(ask(&[("content", "1")]).unwrap().view(&blind).is_err());
+    }
+}

@@ -105,6 +105,10 @@ impl Writing {
             let (retry, place) = (RETRY.as_millis(), self.subscription.cursor());
             return (format!("retry: {retry}\nid: {place}\n: waypost\n\n").into(), true);
         }
+        // Perhaps before we listened for that.
+        if self.is_revoked() {
+            return (last_word("token_revoked"), false);
+        }
         loop {
             let heartbeat_at = Instant::now() + HEARTBEAT_EVERY;
             let alarm = self.ends_at.map_or(heartbeat_at, |ends_at| ends_at.min(heartbeat_at));
@@ -127,14 +131,17 @@ impl Writing {
                     };
                 }
                 Ok(()) = self.revocations.changed() => {
-                    let grant = self.caller.grant();
-                    if grant.is_some_and(|grant| self.streaming.tokens().is_revoked(grant)) {
+                    if self.is_revoked() {
                         return (last_word("token_revoked"), false);
                     }
                 }
                 () = self.streaming.stopping().cancelled() => return (Bytes::from_static(STOPPING), false),
             }
         }
+    }
+
+    fn is_revoked(&self) -> bool {
+        self.caller.grant().is_some_and(|grant| self.streaming.tokens().is_revoked(grant))
     }
 
     fn written(&mut self, batch: &Batch) -> (Bytes, bool) {

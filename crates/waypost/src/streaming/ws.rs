@@ -202,16 +202,22 @@ impl Connection {
             .grant
             .as_ref()
             .map(|grant| Instant::now() + grant.expires_at.since(streaming.clock().wall()));
-        let mut ping_at = Instant::now() + PING_EVERY;
+        // It may have been revoked while we were about to listen for that.
+        reading.is_still_good(&streaming)?;
+        let next_alarm = || {
+            let ping_at = Instant::now() + PING_EVERY;
+            expires_at.map_or(ping_at, |expires_at| expires_at.min(ping_at))
+        };
+        // Set once and not for each batch: thousands of readers share the timers.
+        let mut alarm = pin!(sleep_until(next_alarm()));
         loop {
             let batch = {
                 let mut next = pin!(subscription.next(FRAMES_MAX));
                 loop {
-                    let alarm = expires_at.map_or(ping_at, |expires_at| expires_at.min(ping_at));
                     tokio::select! {
                         batch = &mut next => break batch,
                         said = self.socket.recv() => self.heard(said, reading.through).await?,
-                        () = sleep_until(alarm) => {
+                        () = &mut alarm => {
                             let now = Instant::now();
                             if expires_at.is_some_and(|expires_at| expires_at <= now) {
                                 return Err(End::Expired);
@@ -219,11 +225,10 @@ impl Connection {
                             if now.duration_since(self.last_heard) >= SILENCE_MAX {
                                 return Err(End::Gone);
                             }
-                            ping_at = now + PING_EVERY;
+                            alarm.as_mut().reset(next_alarm());
                             self.write(Message::Ping(bytes::Bytes::new()), reading.through).await?;
                         }
                         Ok(()) = revocations.changed() => reading.is_still_good(&streaming)?,
-                        () = streaming.stopping().cancelled() => return Err(End::Stopping),
                     }
                 }
             };
@@ -246,8 +251,8 @@ impl Connection {
             }
             Verdict::TooSlow => return Err(End::Slow(reading.through)),
         }
-        let (socket, view) = (&mut self.socket, reading.view);
-        let written = timeout(WRITE_TIME_MAX, async {
+        let (socket, view, streaming) = (&mut self.socket, reading.view, self.streaming.clone());
+        let writing = timeout(WRITE_TIME_MAX, async {
             for frame in batch.frames.iter().filter_map(|frame| frame.encoded(view)) {
                 // What we wrote as JSON is text.
                 let Ok(text) = Utf8Bytes::try_from(frame) else { continue };
@@ -255,7 +260,13 @@ impl Connection {
             }
             socket.flush().await
         });
-        match written.await {
+        let written = tokio::select! {
+            // Asked about the end only where it takes long.
+            biased;
+            written = writing => written,
+            () = streaming.stopping().cancelled() => return Err(End::Stopping),
+        };
+        match written {
             Ok(Ok(())) => reading.through = batch.cursor,
             Ok(Err(_)) => return Err(End::Gone),
             // Nobody knows what of the batch was read.

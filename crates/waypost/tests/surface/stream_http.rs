@@ -234,3 +234,63 @@ fn unbase64(text: &str) -> Vec<u8> {
     }
     bytes
 }
+
+#[tokio::test]
+async fn a_cursor_older_than_what_is_kept_is_told_so_with_the_oldest_there_is() {
+    use std::time::Duration;
+    use waypost_domain::{Clock, limits};
+    use waypost_store::conformance::samples::{message, request};
+    use waypost_store::{Accept, Store, StoreOptions};
+
+    let setup = setup();
+    // What came forty days ago, of which the gateway keeps thirty.
+    let data = setup.home.path().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    let options = StoreOptions {
+        path: data.join("waypost.db"),
+        readers: 1,
+        queue_max: limits::WRITER_QUEUE_MAX,
+        queue_bytes_max: limits::WRITER_QUEUE_BYTES_MAX,
+        dedupe_window: limits::DEDUPE_WINDOW,
+        bytes_max: None,
+        journal_bytes_max: waypost_store::JOURNAL_BYTES_MAX,
+        free_bytes_min: 0,
+    };
+    let long_ago = Clock::system().wall().minus(Duration::from_secs(40 * 24 * 60 * 60));
+    let store = Store::open(options, Clock::manual(long_ago)).unwrap();
+    let mut old = Vec::new();
+    for wamid in ["wamid.1", "wamid.2", "wamid.3"] {
+        let accept = Accept { received_at: long_ago, deliveries: Vec::new(), ..request([message(wamid)]) };
+        old.push(store.accept(accept).await.unwrap().events[0].0.to_string());
+    }
+    store.close().await;
+    drop(store);
+
+    let gateway = setup.start().await;
+    let token = gateway.token(&[]).await;
+    accept(&gateway, &text(1)).await;
+    let target = format!("/api/v1/events?since={}&token={token}", old[0]);
+    let pruned =
+        async || Some(ask(gateway.http(), &get(&target)).await).filter(|answer| answer.status == 410);
+    let told: Value =
+        serde_json::from_slice(&eventually(20, "what is old is gone", pruned).await.body).unwrap();
+    assert_eq!((told["code"].as_str(), told["oldest"].as_str()), (Some("cursor_too_old"), Some(&*old[2])));
+    let events = ask(gateway.http(), &get(&format!("/events?since={}&token={token}", old[1]))).await;
+    assert_eq!((events.status, events.text().contains(&old[2])), (410, true), "{events:?}");
+    let mut reader = Reader::open(gateway.http(), &format!("?since={}&token={token}", old[0])).await;
+    let last = reader.frame().await;
+    assert_eq!(
+        (last["type"].as_str(), last["payload"]["oldest"].as_str()),
+        (Some("stream:too_old"), Some(&*old[2]))
+    );
+    assert_eq!(reader.closed().await.0, 4010);
+    // From the oldest there is, everything.
+    for since in ["oldest", &*old[2]] {
+        let page = json_of(&gateway, &format!("/api/v1/events?since={since}&token={token}")).await;
+        assert_eq!(page["items"].as_array().unwrap().len(), 2, "{page}");
+    }
+    let refused = ask(gateway.http(), &get(&format!("/events?since=evt_7zzzzzzzzzzzz&token={token}"))).await;
+    assert_eq!((refused.status, refused.text().contains("cursor_unknown")), (400, true), "{refused:?}");
+    let tail = gateway.run(&["tail", "--since", &old[0]]).await;
+    assert_eq!((tail.code, tail.err.contains("--since evt_")), (Some(1), true), "{tail:?}");
+}

@@ -31,7 +31,7 @@ fn of_others(seconds: i64, claims: Value) -> String {
 
 #[tokio::test]
 async fn who_shows_no_good_token_hears_why() {
-    let gateway = setup().start().await;
+    let gateway = setup().variable("WAYPOST_LOG", "trace").start().await;
     let good = of_others(60, json!({}));
     let revoked = gateway.token(&[]).await;
     gateway.run(&["token", "revoke", &revoked]).await.done();
@@ -80,7 +80,14 @@ async fn who_shows_no_good_token_hears_why() {
             assert!(answer.text().contains("token_wanted"), "{path}: {answer:?}");
         }
     }
-    // None of them is anywhere in the log.
+    // One that is good, in an address and in a header.
+    Reader::open(gateway.http(), &format!("?token={good}")).await;
+    let bearer = format!("Bearer {good}");
+    assert!(Reader::try_open(gateway.admin(), "", &[("authorization", &bearer)]).await.is_ok());
+    // Something that is logged, so that it is known that much is.
+    ask(gateway.http(), &get("/nobody.example.com/x")).await;
+    gateway.logs("refused").await;
+    // None of them is anywhere in the log, however much is logged.
     let log = gateway.log();
     for (token, _) in &refusals {
         assert!(token.len() < 10 || !log.contains(token.as_str()), "a token is in the log");

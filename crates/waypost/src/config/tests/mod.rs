@@ -6,6 +6,7 @@ mod faults;
 mod files;
 mod layers;
 mod secrets;
+mod stream;
 mod wild;
 
 use std::path::PathBuf;
