@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
@@ -204,12 +205,21 @@ where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
-    let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
-    let (head, body) = response.into_parts();
-    let body = body.collect().await?.to_bytes();
-    connection.abort();
-    Ok((head, body))
+    let mut answer = pin!(async {
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        Ok((head, body.collect().await?.to_bytes()))
+    });
+    // In one task: where another one sees the connection's end just when the request is handed to it, the request is lost
+    // without a word.
+    let mut driven = pin!(async move { drop(connection.await) });
+    let mut is_over = false;
+    loop {
+        tokio::select! {
+            biased;
+            answered = &mut answer => return answered,
+            () = &mut driven, if !is_over => is_over = true,
+        }
+    }
 }
 
 fn unreachable(message: String) -> anyhow::Error {

@@ -59,6 +59,8 @@ pub(super) struct Applying {
     records: Vec<Record>,
     /// Set while records cannot be applied: how long to wait before the next try.
     hold: Option<Duration>,
+    /// Whether accepts were told that nothing can be applied.
+    stuck: bool,
     /// Let go of once all that was found when the store was opened is applied, or cannot be for now.
     replaying: Option<(u64, mpsc::Sender<()>)>,
 }
@@ -69,7 +71,13 @@ impl Applying {
     pub(super) fn new(journal: &Arc<Journal>, replayed: mpsc::Sender<()>) -> Self {
         let wanted = journal.synced();
         let replaying = (journal.applied() < wanted).then_some((wanted, replayed));
-        Self { reader: Reader::new(Arc::clone(journal)), records: Vec::new(), hold: None, replaying }
+        Self {
+            reader: Reader::new(Arc::clone(journal)),
+            records: Vec::new(),
+            hold: None,
+            stuck: false,
+            replaying,
+        }
     }
 
     /// The last record that is applied.
@@ -303,7 +311,11 @@ impl Writer {
         } else {
             self.gauges.is_unsynced();
         }
-        if self.applying.hold.take().is_some() {
+        // Operations alone show that the disk is not to blame, and records are tried at once; until some are applied,
+        // nobody is let wait for them.
+        self.applying.hold = None;
+        if self.applying.stuck && (count > 0 || self.applying.records.is_empty()) {
+            self.applying.stuck = false;
             self.journal.stuck_is(None);
             tracing::info!("the database can be written again");
         }
@@ -368,7 +380,8 @@ impl Writer {
         for waiting in group {
             waiting.answer(Err(error.clone()));
         }
-        if self.applying.hold.replace(TRY_AGAIN).is_none() {
+        self.applying.hold = Some(TRY_AGAIN);
+        if !std::mem::replace(&mut self.applying.stuck, true) {
             tracing::error!(%error, "the database cannot be written; what is accepted waits in the journal");
         }
         self.journal.stuck_is(Some(error.clone()));

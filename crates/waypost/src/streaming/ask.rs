@@ -221,7 +221,12 @@ mod tests {
     }
 
     fn reader(scope: Scope) -> Caller {
-        Caller::Reader(Arc::new(Grant { id: "tok_1".to_owned(), expires_at: UnixMillis(1), scope }))
+        Caller::Reader(Arc::new(Grant {
+            id: "tok_1".to_owned(),
+            expires_at: UnixMillis(1),
+            scope,
+            signed_by: [0; 32],
+        }))
     }
 
     #[test]

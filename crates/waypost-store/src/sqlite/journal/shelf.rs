@@ -81,6 +81,8 @@ pub(super) struct Making {
     spare: Option<Arc<File>>,
     path: PathBuf,
     bytes: u64,
+    /// What it must have room for.
+    least: u64,
 }
 
 impl Shelf {
@@ -137,7 +139,7 @@ impl Shelf {
         let number = self.next_number;
         self.next_number += 1;
         let path = path_of(&self.path, slot);
-        Making { number, slot, spare: spare.map(|spare| spare.file), path, bytes }
+        Making { number, slot, spare: spare.map(|spare| spare.file), path, bytes, least }
     }
 
     /// The segment is ready, and is written from now on.
@@ -211,22 +213,33 @@ impl Shelf {
 }
 
 impl Making {
-    /// Makes the file, or takes the spare one. What it was is overwritten as it is written.
+    /// Makes the file, or takes the spare one. What it was is overwritten as it is written. A disk without room for a
+    /// usual segment may have room for a smaller one.
     pub(super) fn run(self, after: u64) -> std::io::Result<Segment> {
-        let Self { number, slot, spare, path, bytes } = self;
-        let file = match spare {
-            Some(file) => file,
-            None => match reserve(&path, bytes) {
-                Ok(file) => Arc::new(file),
+        let Self { number, slot, spare, path, mut bytes, least } = self;
+        let file = loop {
+            if let Some(file) = &spare {
+                break Arc::clone(file);
+            }
+            match reserve(&path, bytes) {
+                Ok(file) => break Arc::new(file),
                 Err(error) => {
                     // Half of it would be room that nobody uses.
                     let _ = std::fs::remove_file(&path);
-                    return Err(error);
+                    if !is_lack_of_room(&error) || bytes / 2 < least.max(SEGMENT_BYTES_MIN) {
+                        return Err(error);
+                    }
+                    bytes /= 2;
                 }
-            },
+            }
         };
         Ok(Segment { number, file, slot, bytes, last: after, end: 0, suspect: false })
     }
+}
+
+fn is_lack_of_room(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// A new file with so much room, owner-only, that is there after a crash as well.

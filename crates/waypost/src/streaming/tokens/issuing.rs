@@ -178,7 +178,7 @@ impl Tokens {
         let now = self.clock.wall();
         let is_token = what.matches('.').count() == 2;
         let (id, expires_at) = if is_token {
-            let claims = state.signed(what)?;
+            let (claims, _) = state.signed(what)?;
             let expires_at = claims.expires_at().unwrap_or(now.plus(TTL_MAX));
             (claims.id.unwrap_or_else(|| super::hash(what)), expires_at)
         } else {

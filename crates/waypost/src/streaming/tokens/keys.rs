@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use waypost_domain::UnixMillis;
 use waypost_store::{EntryKind, EntryRecord};
 
+use super::Mark;
 use crate::chance;
 
 /// What tokens are signed with.
@@ -27,6 +28,7 @@ pub(super) struct Key {
     settings: Settings,
     encoding: EncodingKey,
     decoding: DecodingKey,
+    mark: Mark,
 }
 
 /// What the store keeps of it.
@@ -72,7 +74,8 @@ impl Key {
                 (EncodingKey::from_ed_der(document.as_ref()), DecodingKey::from_ed_der(public))
             }
         };
-        Some(Self { id, made_at, settings, encoding, decoding })
+        let mark = super::mark(&decoding);
+        Some(Self { id, made_at, settings, encoding, decoding, mark })
     }
 
     /// How it goes into the store.
@@ -102,6 +105,10 @@ impl Key {
 
     pub(super) fn decoding(&self) -> &DecodingKey {
         &self.decoding
+    }
+
+    pub(super) fn mark(&self) -> &Mark {
+        &self.mark
     }
 
     /// Whether new tokens are signed with it.

@@ -51,12 +51,23 @@ pub(crate) struct Tokens {
 struct State {
     audience: String,
     /// Others' keys.
-    foreign: Vec<(Algorithm, DecodingKey)>,
+    foreign: Vec<Foreign>,
     /// Our own.
     keys: Vec<Arc<Key>>,
     /// What was issued here or revoked, by id.
     tokens: HashMap<String, Arc<Record>>,
 }
+
+/// A key of others.
+#[derive(Clone)]
+struct Foreign {
+    algorithm: Algorithm,
+    key: DecodingKey,
+    mark: Mark,
+}
+
+/// What a key is known by without being told: its hash.
+type Mark = [u8; 32];
 
 /// What a token admits to, and until when.
 #[derive(Debug)]
@@ -67,6 +78,8 @@ pub(crate) struct Grant {
     pub(crate) expires_at: UnixMillis,
     /// What may be read with it.
     pub(crate) scope: Scope,
+    /// The key that signed it.
+    pub(crate) signed_by: [u8; 32],
 }
 
 /// Why a token is not believed.
@@ -155,7 +168,9 @@ impl Tokens {
             secrets.map(|secret| (Algorithm::HS256, DecodingKey::from_secret(secret.expose().as_bytes())));
         let public_keys = config.token_public_keys.iter();
         let public_keys = public_keys.map(|key| (Algorithm::EdDSA, DecodingKey::from_ed_der(&key.bytes)));
-        state.foreign = secrets.chain(public_keys).collect();
+        let foreign = secrets.chain(public_keys);
+        let foreign = foreign.map(|(algorithm, key)| Foreign { algorithm, mark: mark(&key), key });
+        state.foreign = foreign.collect();
         self.show(state);
     }
 
@@ -166,7 +181,7 @@ impl Tokens {
     /// When it is not believed.
     pub(crate) fn verify(&self, token: &str) -> Result<Grant, TokenError> {
         let state = self.state.load();
-        let claims = state.signed(token)?;
+        let (claims, signed_by) = state.signed(token)?;
         if !claims.is_for(&state.audience) {
             return Err(TokenError::WrongAudience);
         }
@@ -184,12 +199,13 @@ impl Tokens {
             return Err(TokenError::Expired);
         }
         let scope = claims.scope.unwrap_or_default();
-        Ok(Grant { id, expires_at, scope })
+        Ok(Grant { id, expires_at, scope, signed_by })
     }
 
-    /// Whether what was granted has been taken back.
+    /// Whether what was granted has been taken back: the token was revoked, or its key is believed no more.
     pub(crate) fn is_revoked(&self, grant: &Grant) -> bool {
-        self.state.load().is_revoked(&grant.id)
+        let state = self.state.load();
+        state.is_revoked(&grant.id) || !state.marks().any(|mark| *mark == grant.signed_by)
     }
 
     /// Changes whenever a token may have been revoked.
@@ -208,8 +224,13 @@ impl State {
         self.tokens.get(id).is_some_and(|token| token.revoked_at.is_some())
     }
 
-    /// The claims of a token that somebody signed whom we believe. When they hold, is not asked.
-    fn signed(&self, token: &str) -> Result<Claims, TokenError> {
+    /// What all keys are known by that are believed.
+    fn marks(&self) -> impl Iterator<Item = &Mark> {
+        self.keys.iter().map(|key| key.mark()).chain(self.foreign.iter().map(|foreign| &foreign.mark))
+    }
+
+    /// The claims of a token that somebody signed whom we believe, and the key. When they hold, is not asked.
+    fn signed(&self, token: &str) -> Result<(Claims, Mark), TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Forged);
         }
@@ -224,11 +245,11 @@ impl State {
         validation.required_spec_claims.clear();
         (validation.validate_exp, validation.validate_aud) = (false, false);
         let own = self.keys.iter().filter(|key| Some(&key.id) == header.kid.as_ref());
-        let own = own.map(|key| (key.algorithm(), key.decoding()));
-        let foreign = self.foreign.iter().map(|(algorithm, key)| (*algorithm, key));
-        for (_, key) in own.chain(foreign).filter(|(algorithm, _)| *algorithm == header.alg) {
+        let own = own.map(|key| (key.algorithm(), key.decoding(), key.mark()));
+        let foreign = self.foreign.iter().map(|foreign| (foreign.algorithm, &foreign.key, &foreign.mark));
+        for (_, key, mark) in own.chain(foreign).filter(|(algorithm, ..)| *algorithm == header.alg) {
             match jsonwebtoken::decode::<Claims>(token, key, &validation) {
-                Ok(decoded) => return Ok(decoded.claims),
+                Ok(decoded) => return Ok((decoded.claims, *mark)),
                 Err(error) => match error.kind() {
                     jsonwebtoken::errors::ErrorKind::Json(_) => return Err(TokenError::Malformed),
                     _ => continue,
@@ -237,6 +258,14 @@ impl State {
         }
         Err(TokenError::Forged)
     }
+}
+
+/// What a key is known by.
+fn mark(key: &DecodingKey) -> Mark {
+    let hash = digest::digest(&digest::SHA256, key.try_get_as_bytes().unwrap_or_default());
+    let mut mark = Mark::default();
+    mark.copy_from_slice(hash.as_ref());
+    mark
 }
 
 /// What a token without an id is known by.

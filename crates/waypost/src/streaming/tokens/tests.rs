@@ -229,9 +229,11 @@ async fn another_configuration_is_in_force_at_once() {
     let token = foreign(&json!({ "aud": "inbox", "exp": in_seconds(60) }));
     assert_eq!(tokens.verify(&token).unwrap_err(), TokenError::WrongAudience);
     tokens.configure(&config("audience = \"inbox\"")).await;
-    tokens.verify(&token).unwrap();
+    let grant = tokens.verify(&token).unwrap();
+    assert!(!tokens.is_revoked(&grant));
     let without = config::Stream { token_secrets: Vec::new(), ..config("audience = \"inbox\"") };
     tokens.configure(&without).await;
     assert_eq!(tokens.verify(&token).unwrap_err(), TokenError::Forged);
+    assert!(tokens.is_revoked(&grant), "with a key that leaked nobody goes on");
     store.close().await;
 }
