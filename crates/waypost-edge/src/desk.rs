@@ -135,6 +135,7 @@ where
     fn hand_over_to_two(&mut self) {
         self.seated = match mem::replace(&mut self.seated, Seated::Gone) {
             Seated::Waiting(stream, service) => {
+                stream.watch().multiply();
                 let connection = self.edge.http.two.serve_connection(TokioIo::new(stream), *service);
                 Seated::Two { connection: Box::pin(connection), _served: Served::new(self.edge) }
             }

@@ -37,6 +37,15 @@ pub const READY_TIME: Duration = Duration::from_millis(500);
 pub const RESET_STREAMS_MAX: usize = 32;
 /// Streams that may be reset for a client's errors, per HTTP/2 connection.
 pub const ERROR_STREAMS_MAX: usize = 128;
+/// Requests under way over HTTP/2, all connections together, beyond which a connection gets only a few: each takes some
+/// seven kilobytes for as long as its client does not take the answer.
+pub const STREAMS_MAX: usize = 8_192;
+/// Those few.
+pub const STREAMS_MIN: u32 = 4;
+/// What is read of an HTTP/2 connection before others have their turn.
+pub const UNBROKEN_BYTES_MAX: usize = 8 * 1024;
+/// What an HTTP/2 client may send while it asks for nothing.
+pub const UNASKED_BYTES_MAX: usize = 256 * 1024;
 /// How often an HTTP/2 client is asked whether it still lives.
 pub const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long that question may stay unanswered.

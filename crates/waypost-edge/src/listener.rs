@@ -249,6 +249,8 @@ pub(crate) struct EdgeParts {
     pub(crate) http: Http,
     /// Connections that hyper has.
     pub(crate) served: AtomicUsize,
+    /// Requests under way over HTTP/2.
+    pub(crate) streams: AtomicUsize,
     /// The room for requests that come in parts.
     pub(crate) waiting: Budget,
     pub(crate) quota: Arc<Quota>,
@@ -267,8 +269,8 @@ impl Edge {
         let quota = Arc::new(Quota::new(limits.connections_max, limits.connections_per_address_max));
         let http = Http::new(&limits);
         let waiting = Budget::new(ALL_WAITING_BYTES_MAX);
-        let served = AtomicUsize::default();
-        Self(Arc::new(EdgeParts { limits, counters: Arc::default(), http, served, waiting, quota }))
+        let (served, streams) = (AtomicUsize::default(), AtomicUsize::default());
+        Self(Arc::new(EdgeParts { limits, counters: Arc::default(), http, served, streams, waiting, quota }))
     }
 
     /// What was seen so far.

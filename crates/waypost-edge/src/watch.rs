@@ -26,6 +26,7 @@ use waypost_outbound::BodyFault;
 
 use crate::counters::{EdgeCounters, count};
 use crate::framing::is_host;
+use crate::limits::{STREAMS_MAX, STREAMS_MIN};
 use crate::listener::{ConnectionInfo, Place};
 use crate::refusal::{BodyLeftUnread, Refusal};
 use crate::reply::Body;
@@ -159,14 +160,26 @@ impl Watch {
         self.held().remains.take()
     }
 
-    fn begin(self: &Arc<Self>, version: Version) -> InFlight {
+    /// The connection is one of HTTP/2.
+    pub(crate) fn multiply(&self) {
+        self.multiplexed.store(true, Relaxed);
+    }
+
+    /// Whether so many requests are under way over HTTP/2 that this connection can have no more.
+    fn is_full(&self) -> bool {
+        self.is_multiplexed()
+            && self.in_flight.load(Relaxed) > STREAMS_MIN
+            && self.place.door().edge.streams.load(Relaxed) > STREAMS_MAX
+    }
+
+    fn begin(self: &Arc<Self>) -> InFlight {
+        if self.is_multiplexed() {
+            self.place.door().edge.streams.fetch_add(1, Relaxed);
+        }
         self.in_flight.fetch_add(1, Relaxed);
         self.begun.fetch_add(1, Relaxed);
         self.head_begun.store(false, Relaxed);
         self.body_begun.store(false, Relaxed);
-        if version == Version::HTTP_2 {
-            self.multiplexed.store(true, Relaxed);
-        }
         InFlight { watch: self.clone(), is_patient: false }
     }
 
@@ -238,6 +251,9 @@ impl Drop for InFlight {
         self.be_patient(false);
         self.watch.step();
         self.watch.in_flight.fetch_sub(1, Relaxed);
+        if self.watch.is_multiplexed() {
+            self.watch.place.door().edge.streams.fetch_sub(1, Relaxed);
+        }
     }
 }
 
@@ -260,7 +276,7 @@ where
 
     fn call(&self, mut request: Request<Incoming>) -> WatchedCall<F> {
         count(&self.counters.requests);
-        let in_flight = Some(self.watch.begin(request.version()));
+        let in_flight = Some(self.watch.begin());
         let mut may_upgrade = false;
         if let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() {
             self.watch.held().remains = Some(upgrade.clone());
@@ -269,8 +285,19 @@ where
                 request.extensions_mut().insert(upgrade);
             }
         }
-        let future = (!names_two_hosts(&request)).then(|| (self.service)(request, self.info.clone()));
-        WatchedCall { future, in_flight, may_upgrade }
+        let refusal = if names_two_hosts(&request) {
+            Some(Refusal::HostMalformed.response())
+        } else if self.watch.is_full() {
+            // Without a body, which would wait for the client to take it.
+            Some(Refusal::BodiesFull.response().map(|_| Body::empty()))
+        } else {
+            None
+        };
+        let call = match refusal {
+            Some(refusal) => Call::Refused { refusal: Some(refusal) },
+            None => Call::Answering { future: (self.service)(request, self.info.clone()) },
+        };
+        WatchedCall { call, in_flight, may_upgrade }
     }
 }
 
@@ -288,13 +315,21 @@ fn names_two_hosts<B>(request: &Request<B>) -> bool {
 }
 
 pin_project! {
-    /// The caller's future, watched; none where the request names two hosts.
+    /// The caller's future, watched, or a refusal.
     pub(crate) struct WatchedCall<F> {
         #[pin]
-        future: Option<F>,
+        call: Call<F>,
         in_flight: Option<InFlight>,
         // Whether the service was let have the connection.
         may_upgrade: bool,
+    }
+}
+
+pin_project! {
+    #[project = CallProjection]
+    enum Call<F> {
+        Answering { #[pin] future: F },
+        Refused { refusal: Option<Response<Body>> },
     }
 }
 
@@ -303,9 +338,12 @@ impl<F: Future<Output = Response<Body>>> Future for WatchedCall<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = match this.future.as_pin_mut() {
-            Some(future) => ready!(future.poll(cx)),
-            None => Refusal::HostMalformed.response(),
+        let mut response = match this.call.project() {
+            CallProjection::Answering { future } => ready!(future.poll(cx)),
+            CallProjection::Refused { refusal } => match refusal.take() {
+                Some(refusal) => refusal,
+                None => return Poll::Pending,
+            },
         };
         // To hyper this status means that HTTP is over, whoever asked for what.
         if response.status() == StatusCode::SWITCHING_PROTOCOLS && !*this.may_upgrade {

@@ -18,7 +18,7 @@ use super::Watch;
 use crate::body::{Budget, Share};
 use crate::counters::count;
 use crate::framing::{Framing, Since};
-use crate::limits::{LINGER_BYTES_MAX, WAITING_BYTES_MAX};
+use crate::limits::{LINGER_BYTES_MAX, UNASKED_BYTES_MAX, UNBROKEN_BYTES_MAX, WAITING_BYTES_MAX};
 use crate::refusal::Refusal;
 
 pin_project! {
@@ -42,6 +42,9 @@ pin_project! {
         end: &'static [u8],
         // What has come and was followed, and nobody has read.
         ahead: Ahead,
+        // Of HTTP/2: what was read in one go, and what was read since there was a request.
+        unbroken: usize,
+        unasked: usize,
         // What is written in place of what hyper writes.
         substitute: Option<Bytes>,
         said_goodbye: bool,
@@ -54,6 +57,10 @@ pin_project! {
 }
 
 impl<T> WatchedStream<T> {
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
     pub(crate) fn new(stream: T, watch: Arc<Watch>) -> Self {
         let framing = Framing::new(watch.place.door().edge.limits.head_bytes_max);
         Self {
@@ -63,6 +70,8 @@ impl<T> WatchedStream<T> {
             fault: None,
             end: &[],
             ahead: Ahead::default(),
+            unbroken: 0,
+            unasked: 0,
             substitute: None,
             said_goodbye: false,
             bytes_lingered: 0,
@@ -112,6 +121,24 @@ impl<T: AsyncWrite> WatchedStream<T> {
 }
 
 impl<T> WatchedStream<T> {
+    /// Of HTTP/2: whether this much more may be read, with what was read before. Frames that ask for nothing (settings,
+    /// pings, priorities, windows) cost their sender next to nothing and us the time to read them.
+    fn is_bearable(self: Pin<&mut Self>, read: usize) -> bool {
+        let this = self.project();
+        if read == 0 {
+            *this.unbroken = 0;
+            return true;
+        }
+        *this.unbroken += read;
+        let is_asked = this.watch.in_flight.load(Relaxed) > 0;
+        *this.unasked = if is_asked { 0 } else { *this.unasked + read };
+        if *this.unasked > UNASKED_BYTES_MAX {
+            count(&this.watch.place.door().edge.counters.stalled);
+            return false;
+        }
+        true
+    }
+
     /// Follows what has come, and says how much of it is of use.
     fn follow(self: Pin<&mut Self>, bytes: &mut [u8]) -> usize {
         let this = self.project();
@@ -309,8 +336,17 @@ impl<T: AsyncRead> AsyncRead for WatchedStream<T> {
             buf.put_slice(&end[..end.len().min(buf.remaining())]);
             return Poll::Ready(Ok(()));
         }
+        let is_multiplexed = this.watch.is_multiplexed();
+        if is_multiplexed && *this.unbroken >= UNBROKEN_BYTES_MAX {
+            *this.unbroken = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let outcome = this.stream.poll_read(cx, buf);
+        if is_multiplexed && !self.as_mut().is_bearable(buf.filled().len() - before) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let kept = self.follow(&mut buf.filled_mut()[before..]);
         buf.set_filled(before + kept);
         outcome

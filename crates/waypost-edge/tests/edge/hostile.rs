@@ -392,3 +392,64 @@ async fn http_1_in_the_middle_of_a_connection_does_not_become_http_2() {
     assert_eq!(found[0], 200);
     assert!(found.len() == 1 || found[1] == 400, "{said}");
 }
+
+#[tokio::test]
+async fn frames_that_ask_for_nothing_are_not_read_for_ever() {
+    for flood in [frame(6, 0, 0, &[7; 8]), frame(8, 0, 0, &[0, 0, 0, 1]), frame(4, 0, 0, &[0, 3, 0, 0, 0, 9])]
+    {
+        let face = Face::open(ConnectionLimits::default(), None, greet);
+        let (mut reader, mut writer) = face.connect().await.into_split();
+        writer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        writer.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+        writer.write_all(&frame(1, 5, 1, HEADERS)).await.unwrap();
+        tokio::spawn(async move { while reader.read(&mut [0; 4096]).await.unwrap_or(0) > 0 {} });
+        let more = flood.repeat(1_000);
+        let mut sent = 0;
+        while sent < 64 * 1024 * 1024 && soon(writer.write_all(&more)).await.is_ok() {
+            sent += more.len();
+        }
+        assert!(sent < 64 * 1024 * 1024, "{flood:?} may go on");
+        assert_eq!(face.counters().stalled.load(Relaxed), 1);
+    }
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_fill_a_limited_room_and_others_are_served() {
+    const CONNECTIONS: usize = 70;
+    const STREAMS: u32 = 128;
+    let face = Face::open(ConnectionLimits::default(), None, greet);
+    // A window of nothing: every answer with a body waits.
+    let mut opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    opening.extend_from_slice(&frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    for number in 0..STREAMS {
+        opening.extend_from_slice(&frame(1, 5, number * 2 + 1, HEADERS));
+    }
+    let (mut stuck, mut refused) = (Vec::new(), 0);
+    for _ in 0..CONNECTIONS {
+        let mut stream = face.connect().await;
+        stream.write_all(&opening).await.unwrap();
+        let mut answers = 0;
+        while answers < STREAMS {
+            let mut head = [0; 9];
+            soon(stream.read_exact(&mut head)).await.unwrap();
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            soon(stream.read_exact(&mut payload)).await.unwrap();
+            // HEADERS, and the end of the stream with them where it is refused.
+            if head[3] == 1 {
+                answers += 1;
+                refused += usize::from(head[4] & 1 == 1);
+            }
+        }
+        stuck.push(stream);
+    }
+    let all = CONNECTIONS * STREAMS as usize;
+    let room = waypost_edge::limits::STREAMS_MAX + CONNECTIONS * waypost_edge::limits::STREAMS_MIN as usize;
+    assert!(all - refused <= room + 1, "{} of {all} answers wait", all - refused);
+    let stream = TokioIo::new(face.connect().await);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://proxy.test/").body(Empty::<Bytes>::new()).unwrap();
+    assert_eq!(soon(sender.send_request(request)).await.unwrap().status(), 200);
+    drop(stuck);
+}

@@ -132,9 +132,9 @@ impl Subscription {
                     }
                 }
                 Look::Missed { floor } => {
-                    let frames = self.catch_up(floor, max).await?;
-                    if !frames.is_empty() {
-                        return Ok(self.batch(frames));
+                    let batch = self.catch_up(floor, max).await?;
+                    if !batch.frames.is_empty() {
+                        return Ok(batch);
                     }
                     continue;
                 }
@@ -164,9 +164,9 @@ impl Subscription {
                     tokio::task::consume_budget().await;
                 }
                 Look::Missed { floor } => {
-                    let frames = self.catch_up(floor, max).await?;
-                    if !frames.is_empty() {
-                        return Ok(self.batch(frames));
+                    let batch = self.catch_up(floor, max).await?;
+                    if !batch.frames.is_empty() {
+                        return Ok(batch);
                     }
                 }
                 // It begins now that there is a reader.
@@ -196,7 +196,7 @@ impl Subscription {
     }
 
     /// A page from the store, which is asked until it answers.
-    async fn catch_up(&mut self, floor: Cursor, max: usize) -> Result<Vec<Arc<Frame>>, StreamError> {
+    async fn catch_up(&mut self, floor: Cursor, max: usize) -> Result<Batch, StreamError> {
         let stream = self.place.stream.clone();
         loop {
             let asked = Asked {
@@ -210,7 +210,11 @@ impl Subscription {
             match stream.catch_up(asked).await {
                 Ok(page) => {
                     self.cursor = page.through;
-                    return Ok(page.frames);
+                    let mut batch = self.batch(page.frames);
+                    // What the store has before the ring begins waits too, at least one frame: whoever is there has
+                    // not caught up.
+                    batch.behind = batch.behind.saturating_add(u64::from(page.through < floor));
+                    return Ok(batch);
                 }
                 Err(CatchError::Stream(error)) => return Err(error),
                 Err(CatchError::Store(StoreError::Closed)) => return Err(StreamError::Ended),

@@ -129,22 +129,21 @@ impl Writer {
             journal: Arc::clone(&self.journal),
             gauges: Arc::clone(&self.gauges),
         };
-        let mut opened = Ok(conn);
+        let (mut opened, mut group) = (Ok(conn), Vec::new());
         loop {
             let ended = match opened {
-                Ok(mut conn) => self.use_connection(&mut conn),
+                Ok(mut conn) => self.use_connection(&mut conn, &mut group),
                 Err(error) => Ended::Unusable(store_error(&error, &self.path)),
             };
             match ended {
                 Ended::Shut => return,
                 Ended::Suspect => {}
                 Ended::Unusable(error) => {
-                    self.applying.hold = Some(TRY_AGAIN);
-                    let mut group = Vec::new();
+                    self.fail(std::mem::take(&mut group), &error);
+                    // What comes next finds out how things stand by then.
                     if self.take(&mut group) == Taken::Shut {
                         return;
                     }
-                    self.fail(group, &error);
                 }
             }
             opened = connection::writer(&self.path);
@@ -155,7 +154,8 @@ impl Writer {
         self.queue.take(group, self.applying.position(), self.applying.hold)
     }
 
-    fn use_connection(&mut self, conn: &mut Connection) -> Ended {
+    /// Goes on with the group that was taken before, if there is one.
+    fn use_connection(&mut self, conn: &mut Connection, group: &mut Vec<Waiting>) -> Ended {
         let gauges = Arc::clone(&self.gauges);
         let hook = move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
             gauges.log_is(u32::try_from(pages).unwrap_or(0));
@@ -174,12 +174,15 @@ impl Writer {
             Ok((_, applied)) => self.applying.has(applied),
             Err(error) => return Ended::Unusable(store_error(&error, &self.path)),
         }
-        let mut group = Vec::new();
         loop {
-            match self.take(&mut group) {
+            let taken = match group.is_empty() {
+                true => self.take(group),
+                false => Taken::Work { records: true },
+            };
+            match taken {
                 Taken::Shut => return Ended::Shut,
                 Taken::Work { records } => {
-                    if !self.write(conn, &mut ledger, &mut group, records) {
+                    if !self.write(conn, &mut ledger, group, records) {
                         return Ended::Suspect;
                     }
                     if records && self.applying.hold.is_none() {

@@ -1,5 +1,9 @@
 //! What a token says.
 
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use waypost_domain::UnixMillis;
 
@@ -19,7 +23,7 @@ pub(super) struct Claims {
     pub(super) not_before: Option<f64>,
     #[serde(rename = "exp", skip_serializing_if = "Option::is_none", serialize_with = "whole", default)]
     pub(super) expires_at: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "members")]
     pub(super) scope: Option<Scope>,
 }
 
@@ -94,6 +98,21 @@ fn whole<S: Serializer>(seconds: &Option<f64>, serializer: S) -> Result<S::Ok, S
 
 fn yes() -> bool {
     true
+}
+
+/// A scope by its members alone: `null` or a list was meant to say something, and must not admit everything.
+fn members<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Scope>, D::Error> {
+    struct Members;
+    impl<'de> Visitor<'de> for Members {
+        type Value = Scope;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Scope, A::Error> {
+            Scope::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    deserializer.deserialize_any(Members).map(Some)
 }
 
 /// A list, or the one value of it.
