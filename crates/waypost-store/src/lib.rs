@@ -318,7 +318,7 @@ impl Store {
         engine!(self, engine => engine.writer_stats())
     }
 
-    /// Whether the store can write now: a small write, committed and synced.
+    /// Whether the store can write now: a small write to the journal and one to the database, both synced.
     pub async fn probe_write(&self) -> Result<(), StoreError> {
         engine!(self, engine => engine.probe_write().await)
     }

@@ -73,6 +73,24 @@ async fn an_empty_stream_is_waited_for_and_polled_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_served_from_the_store_is_behind_until_its_end() {
+    let house = House::new();
+    for sequence in 0..10 {
+        house.text(sequence).await;
+    }
+    // Nobody listened, so that nothing of it is in memory.
+    for polled in [false, true] {
+        let mut reader = house.reader(Since::Oldest).await;
+        let mut taken = 0;
+        while taken < 11 {
+            let batch = if polled { reader.poll_now(2).await } else { reader.next(2).await }.unwrap();
+            taken += batch.frames.len();
+            assert_eq!(batch.behind > 0, taken < 11, "{taken}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_between_looking_and_listening_is_not_missed() {
     let house = House::new();
     for sequence in 0..30 {

@@ -319,6 +319,11 @@ impl SqliteStore {
     }
 
     pub(crate) async fn probe_write(&self) -> Result<(), StoreError> {
+        let draft =
+            journal::nothing().map_err(|_| StoreError::Corrupt("no record is so short".to_owned()))?;
+        let (kept, is_kept) = oneshot::channel();
+        self.0.journal.add(journal::Waiting { draft, kept, applied: None })?;
+        is_kept.await.unwrap_or(Err(StoreError::Closed))?;
         self.write(Operation::Probe).await.map(drop)
     }
 

@@ -354,7 +354,7 @@ impl Writer {
                         told.push((waits, Err(StoreError::Corrupt(reason))));
                     }
                 }
-                (Content::Accept(..), None) => {}
+                (Content::Accept(..), None) | (Content::Nothing, _) => {}
             }
         }
         if let Some(hook) = hook.filter(|_| !applied.is_empty()) {
@@ -409,6 +409,7 @@ fn attempt(
     for record in records {
         let one = match &record.content {
             Content::Accept(accept, identities) => ledger.accept(accept, identities, sequence).map(Some),
+            Content::Nothing => Ok(None),
             Content::Unreadable(bytes, reason) => {
                 ledger.set_aside(record.sequence, reason, bytes).map(|()| None).map_err(Into::into)
             }

@@ -569,6 +569,7 @@ fn group<'a>(event: &Event<'a>, object: &Object<'a>) -> Option<Cow<'a, str>> {
 
 fn direction(event: &Event<'_>, object: &Object<'_>) -> Option<Direction> {
     let by_business = || object.id("from").is_some() && object.id("from") == event.display_phone_number;
+    let is_by_somebody = || object.id("from").or_else(|| object.id("from_user_id")).is_some();
     let of = |by_business: bool| Some(if by_business { Direction::Outbound } else { Direction::Inbound });
     match event.kind {
         Kind::Message | Kind::Preference | Kind::Action | Kind::Automatic => Some(Direction::Inbound),
@@ -576,7 +577,8 @@ fn direction(event: &Event<'_>, object: &Object<'_>) -> Option<Direction> {
         Kind::Call => match object.id("direction").as_deref() {
             Some("BUSINESS_INITIATED") => Some(Direction::Outbound),
             Some("USER_INITIATED") => Some(Direction::Inbound),
-            _ => of(by_business()),
+            _ if is_by_somebody() => of(by_business()),
+            _ => None,
         },
         Kind::History if matches!(event.place.part, Part::Element { array: "history", .. }) => None,
         Kind::History => {

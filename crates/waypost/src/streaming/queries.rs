@@ -1,5 +1,6 @@
 //! What has become of messages, and who the people are: found from what is kept of events, by those who may read these.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use waypost_domain::EventId;
 use waypost_engine::stream::{MessageView, Reached, TypePattern};
 use waypost_store::{
-    ContactFilter, ContactRecord, MessageCursor, MessageFilter, MessagePage, MessageRecord, Page,
+    ContactFilter, ContactRecord, EventFilter, MessageCursor, MessageFilter, MessagePage, MessageRecord, Page,
 };
 
 use super::Streaming;
@@ -28,6 +29,13 @@ const LIMIT: usize = 50;
 const LIMIT_MAX: usize = 200;
 /// Pages of the store that one answer looks through for a row that the token admits to.
 const PAGES_MAX: usize = 8;
+
+/// What messages are made of here: whoever may read only some of these types may read no messages.
+const OF_MESSAGES: [&str; 3] = ["message:new", "message:echo", "message:status"];
+/// Likewise contacts.
+const OF_CONTACTS: [&str; 2] = ["contact:new", "contact:updated"];
+/// The latest events of a number that are asked what else it is called.
+const NAMING_MAX: usize = 20;
 
 type Shown = State<Served>;
 type Asked = Result<Query<Wanted>, QueryRejection>;
@@ -76,7 +84,7 @@ async fn messages(
 ) -> Result<Json<Value>, Problem> {
     let wanted = asked.map_err(|error| Problem::wrong(error.body_text()))?.0;
     let caller = streaming.must_be_somebody(door, &headers, wanted.token.as_deref())?;
-    let admitted = Admitted::of(&caller, "message:")?;
+    let admitted = Admitted::of(&caller, &OF_MESSAGES)?;
     if wanted.identity.is_some() {
         return Err(Problem::wrong("identity is for contacts; a conversation bears it too"));
     }
@@ -116,7 +124,7 @@ async fn message(
 ) -> Result<Json<Value>, Problem> {
     let wanted = asked.map_err(|error| Problem::wrong(error.body_text()))?.0;
     let caller = streaming.must_be_somebody(door, &headers, wanted.token.as_deref())?;
-    let admitted = Admitted::of(&caller, "message:")?;
+    let admitted = Admitted::of(&caller, &OF_MESSAGES)?;
     let filter =
         MessageFilter { source: wanted.source, wamid: Some(wamid.clone()), ..MessageFilter::default() };
     let mut from = None;
@@ -141,13 +149,16 @@ async fn contacts(
 ) -> Result<Json<Value>, Problem> {
     let wanted = asked.map_err(|error| Problem::wrong(error.body_text()))?.0;
     let caller = streaming.must_be_somebody(door, &headers, wanted.token.as_deref())?;
-    let admitted = Admitted::of(&caller, "contact:")?;
+    let mut admitted = Admitted::of(&caller, &OF_CONTACTS)?;
     if wanted.wamid.is_some() || wanted.since.is_some() || wanted.until.is_some() {
         return Err(Problem::wrong("contacts are found by source, number, conversation and identity"));
     }
     let filter = ContactFilter {
         source: wanted.source.clone(),
-        number: wanted.number.clone().map(digits),
+        number: match wanted.number.clone().map(digits) {
+            Some(number) => Some(id_of(&streaming, wanted.source.clone(), number).await?),
+            None => None,
+        },
         conversation: wanted.conversation.clone(),
         identity: wanted.identity.clone().map(digits),
     };
@@ -157,8 +168,11 @@ async fn contacts(
     for _ in 0..PAGES_MAX {
         let page = Page { before, limit: limit - items.len() };
         let list = streaming.store.contacts(filter.clone(), page).await?;
-        let of_ours = list.contacts.iter().filter(|contact| admitted.contact(contact));
-        items.extend(of_ours.map(|contact| contact_view(contact, admitted.content)));
+        for contact in &list.contacts {
+            if admitted.contact(&streaming, contact).await? {
+                items.push(contact_view(contact, admitted.content));
+            }
+        }
         before = list.next;
         if before.is_none() || items.len() >= limit {
             break;
@@ -175,8 +189,8 @@ async fn contact(
 ) -> Result<Json<Value>, Problem> {
     let wanted = asked.map_err(|error| Problem::wrong(error.body_text()))?.0;
     let caller = streaming.must_be_somebody(door, &headers, wanted.token.as_deref())?;
-    let admitted = Admitted::of(&caller, "contact:")?;
-    let found = find(&streaming, wanted.source.as_deref(), &conversation, &admitted).await?;
+    let mut admitted = Admitted::of(&caller, &OF_CONTACTS)?;
+    let found = find(&streaming, wanted.source.as_deref(), &conversation, &mut admitted).await?;
     let found = found.ok_or_else(|| {
         Problem::unknown(format!("nobody is known by the conversation `{}`", shown(&conversation)))
     })?;
@@ -188,15 +202,16 @@ async fn find(
     streaming: &Arc<Streaming>,
     source: Option<&str>,
     conversation: &str,
-    admitted: &Admitted<'_>,
+    admitted: &mut Admitted<'_>,
 ) -> Result<Option<ContactRecord>, Problem> {
-    let sources: Vec<Option<&str>> = match (source, &admitted.scope.sources) {
-        (None, Some(sources)) => sources.iter().map(|source| Some(source.as_str())).collect(),
-        (source, _) => vec![source],
+    let sources: Vec<Option<String>> = match (source, &admitted.scope.sources) {
+        (None, Some(sources)) => sources.iter().cloned().map(Some).collect(),
+        (source, _) => vec![source.map(str::to_owned)],
     };
     for source in sources {
-        let found = streaming.store.contact(source, conversation).await?;
-        if let Some(found) = found.filter(|found| admitted.contact(found)) {
+        if let Some(found) = streaming.store.contact(source.as_deref(), conversation).await?
+            && admitted.contact(streaming, &found).await?
+        {
             return Ok(Some(found));
         }
     }
@@ -208,30 +223,31 @@ struct Admitted<'c> {
     scope: std::borrow::Cow<'c, Scope>,
     numbers: Option<Vec<String>>,
     content: bool,
+    /// Which numbers of which sources turned out to be among `numbers`.
+    named: HashMap<(Arc<str>, Box<str>), bool>,
 }
 
 impl<'c> Admitted<'c> {
-    /// What a token admits to, if it is anything of this sort.
-    fn of(caller: &'c Caller, sort: &str) -> Result<Self, Problem> {
+    /// What a token admits to, if that is all of these types.
+    fn of(caller: &'c Caller, types: &[&str]) -> Result<Self, Problem> {
         let scope = match caller.grant() {
             Some(grant) => std::borrow::Cow::Borrowed(&grant.scope),
             None => std::borrow::Cow::Owned(Scope::default()),
         };
-        let is_of_sort = |text: &String| {
-            let pattern = TypePattern::parse(text).ok();
-            pattern.is_some_and(|pattern| {
-                let text = pattern.as_str();
-                text.starts_with(sort) || text.strip_suffix('*').is_some_and(|start| sort.starts_with(start))
-            })
+        let admits = |r#type: &str, texts: &[String]| {
+            texts.iter().filter_map(|text| TypePattern::parse(text).ok()).any(|pattern| pattern.fits(r#type))
         };
-        if scope.types.as_ref().is_some_and(|types| !types.iter().any(is_of_sort)) {
-            let detail = "the token does not admit to this; what it admits to is in its `scope`";
+        if scope.types.as_ref().is_some_and(|texts| !types.iter().all(|r#type| admits(r#type, texts))) {
+            let detail = format!(
+                "this wants a token that admits to all of {}; what yours admits to is in its `scope`",
+                types.join(", ")
+            );
             return Err(Problem::new(StatusCode::FORBIDDEN, "token_scope", detail));
         }
         let numbers = scope.numbers.as_ref();
         let numbers = numbers.map(|numbers| numbers.iter().cloned().map(digits).collect());
         let content = scope.content;
-        Ok(Self { scope, numbers, content })
+        Ok(Self { scope, numbers, content, named: HashMap::new() })
     }
 
     fn source(&self, source: &str) -> bool {
@@ -249,10 +265,56 @@ impl<'c> Admitted<'c> {
         self.source(&message.source) && self.numbers.as_ref().is_none_or(|numbers| numbers.iter().any(is_of))
     }
 
-    fn contact(&self, contact: &ContactRecord) -> bool {
-        let is_of = |number: &String| **number == *contact.number;
-        self.source(&contact.source) && self.numbers.as_ref().is_none_or(|numbers| numbers.iter().any(is_of))
+    async fn contact(
+        &mut self,
+        streaming: &Streaming,
+        contact: &ContactRecord,
+    ) -> Result<bool, waypost_store::StoreError> {
+        if !self.source(&contact.source) {
+            return Ok(false);
+        }
+        let Some(numbers) = &self.numbers else { return Ok(true) };
+        if numbers.iter().any(|number| **number == *contact.number) {
+            return Ok(true);
+        }
+        // Contacts have the number's id at Meta; the token may have it as people write it. Who says so must be of the
+        // same source, so that none can say it of another's number.
+        let at = (Arc::clone(&contact.source), contact.number.clone());
+        if let Some(known) = self.named.get(&at) {
+            return Ok(*known);
+        }
+        let written = as_written(streaming, &contact.source, &contact.number).await?;
+        let is_ours = written.is_some_and(|written| numbers.iter().any(|number| **number == *written));
+        self.named.insert(at, is_ours);
+        Ok(is_ours)
     }
+}
+
+/// Meta's id of a number that may be written as people do; contacts are found by it.
+async fn id_of(
+    streaming: &Streaming,
+    source: Option<String>,
+    number: String,
+) -> Result<String, waypost_store::StoreError> {
+    let filter = EventFilter { source, number: Some(number.clone()), ..EventFilter::default() };
+    let list = streaming.store.events(filter, Page { before: None, limit: NAMING_MAX }).await?;
+    let id = list.events.into_iter().find_map(|record| record.event.phone_number_id);
+    Ok(id.map_or(number, String::from))
+}
+
+/// How people write a number of a source, by its latest events.
+async fn as_written(
+    streaming: &Streaming,
+    source: &str,
+    number: &str,
+) -> Result<Option<Box<str>>, waypost_store::StoreError> {
+    let filter = EventFilter {
+        source: Some(source.to_owned()),
+        number: Some(number.to_owned()),
+        ..EventFilter::default()
+    };
+    let list = streaming.store.events(filter, Page { before: None, limit: NAMING_MAX }).await?;
+    Ok(list.events.into_iter().find_map(|record| record.event.display_phone_number))
 }
 
 fn message_view(message: &MessageRecord) -> Value {

@@ -47,8 +47,12 @@ const REASON_BYTES_MAX: usize = 123;
 /// Why a connection is ended, as its close code says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
-    /// The other side is gone, or said goodbye: nothing more is said.
+    /// The other side is gone: nothing more is said.
     Gone,
+    /// The other side said goodbye, and is answered.
+    Left,
+    /// The other side does not keep to the protocol, or says more than it may.
+    Broken,
     /// The gateway stops.
     Stopping,
     /// No token was shown, or one that is not believed.
@@ -70,10 +74,20 @@ enum End {
 }
 
 impl End {
+    /// Why nothing more is heard.
+    fn of(said: &Option<Result<Message, axum::Error>>) -> Self {
+        match said {
+            Some(Ok(_)) => Self::Left,
+            Some(Err(_)) => Self::Broken,
+            None => Self::Gone,
+        }
+    }
+
     /// The close code and the reason; documented in docs/stream.md.
     fn close(&self) -> Option<CloseFrame> {
         let (code, mut reason) = match self {
-            Self::Gone => return None,
+            Self::Gone | Self::Left => return None,
+            Self::Broken => (1002, "a message of yours is broken or too long".to_owned()),
             Self::Stopping => (1001, "the gateway stops; come back in a moment".to_owned()),
             Self::Unproved(code) => (1008, format!("authentication failed: {code}")),
             Self::Refused(why) => (1008, why.clone()),
@@ -175,7 +189,7 @@ impl Connection {
                     Some(Ok(Message::Text(text))) => return Ok(text),
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                     Some(Ok(Message::Binary(_))) => return Err(End::Unproved("token_wanted")),
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
+                    ended => return Err(End::of(&ended)),
                 }
             }
         };
@@ -291,7 +305,7 @@ impl Connection {
                 Ok(())
             }
             Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => Ok(()),
-            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(End::Gone),
+            ended => Err(End::of(&ended)),
         }
     }
 
@@ -313,15 +327,19 @@ impl Connection {
     }
 
     async fn farewell(&mut self, end: &End) {
-        if let Some(close) = end.close() {
-            let _ = timeout(CLOSE_TIME_MAX, async {
-                self.socket.send(Message::Close(Some(close))).await.ok()?;
-                // Until the other side has answered it, or gone.
-                while let Some(Ok(_)) = self.socket.recv().await {}
-                Some(())
-            })
-            .await;
+        if *end == End::Gone {
+            return;
         }
+        let _ = timeout(CLOSE_TIME_MAX, async {
+            if let Some(close) = end.close() {
+                self.socket.send(Message::Close(Some(close))).await.ok()?;
+            }
+            // Until the other side has answered it, or gone; and where it spoke first, until the answer is written, which
+            // reading on does (RFC 6455, section 5.5.1).
+            while let Some(Ok(_)) = self.socket.recv().await {}
+            Some(())
+        })
+        .await;
     }
 }
 

@@ -194,6 +194,35 @@ async fn metadata_only_shows_neither_what_people_write_nor_what_they_are_called(
 }
 
 #[tokio::test]
+async fn messages_and_contacts_show_no_more_than_the_stream_does_and_numbers_go_as_people_write_them() {
+    let gateway = setup().start().await;
+    accept(&gateway, &batch(&[message("111", "A")])).await;
+    let all = gateway.token(&[]).await;
+    let read = |answer: Answer| -> Value { serde_json::from_slice(&answer.body).unwrap() };
+    let first = ask(gateway.http(), &get(&format!("/api/v1/events?since=oldest&token={all}"))).await;
+    let written = read(first)["items"][0]["payload"]["number"]["display"].as_str().unwrap().to_owned();
+    let with = async |path: &str, scope: Value| {
+        let token = of_others(60, json!({ "scope": scope }));
+        ask(gateway.http(), &get(&format!("{path}?token={token}"))).await
+    };
+    for (path, types, expected) in [
+        ("/api/v1/messages", json!(["message:new"]), 403),
+        ("/api/v1/messages/wamid.A", json!(["message:new", "message:status"]), 403),
+        ("/api/v1/messages/wamid.A", json!(["message:*"]), 200),
+        ("/api/v1/contacts", json!(["contact:preference"]), 403),
+        ("/api/v1/contacts", json!(["contact:new", "contact:updated"]), 200),
+    ] {
+        assert_eq!(with(path, json!({ "types": types })).await.status, expected, "{path} {types}");
+    }
+    for (numbers, expected) in [(written.as_str(), 1), ("15550000000", 0)] {
+        let answer = read(with("/api/v1/contacts", json!({ "numbers": [numbers] })).await);
+        assert_eq!(answer["items"].as_array().unwrap().len(), expected, "{numbers}: {answer}");
+    }
+    let found = ask(gateway.http(), &get(&format!("/api/v1/contacts?number={written}&token={all}"))).await;
+    assert_eq!(read(found)["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn the_public_address_has_no_stream_unless_told_and_then_for_allowed_pages_alone() {
     let closed = Setup::new().section(&source(&[SECRET])).start().await;
     let token = closed.token(&[]).await;

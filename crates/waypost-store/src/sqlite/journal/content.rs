@@ -62,6 +62,11 @@ pub(in super::super) fn encode(accept: &Accept, identities: &[Identity]) -> Resu
     Draft::new(out.0)
 }
 
+/// A record without content, to find out whether the journal can be written.
+pub(in super::super) fn nothing() -> Result<Draft, TooLong> {
+    Draft::new(vec![0; HEADER_BYTES])
+}
+
 struct Writer(Vec<u8>);
 
 impl Writer {

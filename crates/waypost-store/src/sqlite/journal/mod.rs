@@ -34,7 +34,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub(super) use self::appender::Appender;
-pub(super) use self::content::encode;
+pub(super) use self::content::{encode, nothing};
 use self::line::Line;
 pub(super) use self::line::{Told, Waiting};
 pub(super) use self::reader::{Content, Measure, Reader, Record};

@@ -25,6 +25,8 @@ pub(in super::super) struct Record {
 /// What a record holds.
 pub(in super::super) enum Content {
     Accept(Box<Accept>, Vec<Identity>),
+    /// Nothing to apply: whether the journal can be written was asked.
+    Nothing,
     /// What cannot be applied: its bytes, and why.
     Unreadable(Vec<u8>, String),
 }
@@ -115,6 +117,7 @@ impl Reader {
                             continue;
                         };
                         let content = match content::decode(payload) {
+                            _ if payload.is_empty() => Content::Nothing,
                             Some((accept, identities)) => Content::Accept(Box::new(accept), identities),
                             None => Content::Unreadable(payload.to_vec(), UNKNOWN_FORM.to_owned()),
                         };
@@ -160,7 +163,7 @@ impl Content {
     pub(in super::super) fn weight(&self) -> usize {
         match self {
             Self::Accept(accept, _) => accept.events.len().max(accept.deliveries.len()).max(1),
-            Self::Unreadable(..) => 1,
+            Self::Nothing | Self::Unreadable(..) => 1,
         }
     }
 }

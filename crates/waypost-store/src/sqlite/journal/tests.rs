@@ -132,6 +132,7 @@ fn draft(name: &str, body: usize) -> super::record::Draft {
 fn name_of(record: &Record) -> String {
     match &record.content {
         Content::Accept(accept, _) => accept.target.clone(),
+        Content::Nothing => String::new(),
         Content::Unreadable(bytes, _) => format!("unreadable: {} bytes", bytes.len()),
     }
 }

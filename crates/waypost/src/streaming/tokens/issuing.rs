@@ -6,6 +6,7 @@ use std::time::Duration;
 use jsonwebtoken::Header;
 use serde::{Deserialize, Serialize};
 use waypost_domain::UnixMillis;
+use waypost_engine::stream::TypePattern;
 use waypost_store::{EntryKind, EntryRecord, StoreError};
 
 use super::claims::{Audience, Claims, Scope};
@@ -113,7 +114,13 @@ impl Tokens {
         let _changing = self.changing.lock().await;
         let mut state = self.swept().await?;
         if wanted.ttl.is_zero() || wanted.ttl > TTL_MAX {
-            return Err(IssueError::Wrong("a token is good for ten years at most".to_owned()));
+            return Err(IssueError::Wrong(
+                "a token is good for some time, and for ten years at most".to_owned(),
+            ));
+        }
+        // It would admit to nothing, and nobody would know why.
+        for text in wanted.scope.types.iter().flatten() {
+            TypePattern::parse(text).map_err(|error| IssueError::Wrong(error.to_string()))?;
         }
         if wanted.note.as_ref().is_some_and(|note| note.chars().count() > NOTE_CHARS_MAX) {
             return Err(IssueError::Wrong(format!("a note has at most {NOTE_CHARS_MAX} characters")));

@@ -116,6 +116,9 @@ async fn a_token_is_refused_with_its_reason() {
     // A restriction that is not understood must not be none.
     for scope in [
         json!("openid profile"),
+        json!(null),
+        json!([]),
+        json!([["acme"]]),
         json!({ "tenants": ["a"] }),
         json!({ "numbers": null }),
         json!({ "content": "no" }),
