@@ -88,7 +88,7 @@ pub async fn a_probe_is_a_write(subject: &Subject) {
     let before = store.writer_stats();
     store.probe_write().await.unwrap();
     let after = store.writer_stats();
-    assert_eq!((after.commits, after.operations), (before.commits + 1, before.operations + 1));
+    assert!(after.commits > before.commits && after.operations > before.operations);
     assert!(after.healthy);
 }
 

@@ -36,6 +36,6 @@ pub(super) fn used_bytes(conn: &Connection) -> rusqlite::Result<u64> {
 }
 
 /// Where it cannot be told, there is enough: what does not fit will be refused by the disk itself.
-fn free_bytes(path: &Path) -> u64 {
+pub(super) fn free_bytes(path: &Path) -> u64 {
     rustix::fs::statvfs(path).map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize))
 }

@@ -12,10 +12,13 @@ use std::time::Duration;
 use super::line::Waiting;
 use super::{Journal, ROOM_WAIT_MAX};
 use crate::StoreError;
+use crate::sqlite::budget::free_bytes;
 use crate::sqlite::fault::{io_error, nearly_full};
 use crate::sqlite::gauges::Gauges;
 use crate::sqlite::queue::Queue;
 
+/// What part of the free space one new segment may take, at most: the database needs more of it than the journal.
+const FREE_PART: u64 = 8;
 /// What the buffer for writing keeps of its room.
 const BUFFER_KEPT_BYTES: usize = 1024 * 1024;
 
@@ -89,8 +92,13 @@ impl Appender {
                 waited += ROOM_WAIT_STEP;
             }
         }
+        let full = journal.stuck().filter(|error| matches!(error, StoreError::Full));
+        if let Some(error) = full.filter(|_| !shelf.has_spare_for(size)) {
+            // What is free, and what becomes free, is for the database, which makes room here by applying.
+            return Err(error);
+        }
         let path = shelf.path().to_owned();
-        let making = shelf.make(size);
+        let making = shelf.make(size, free_bytes(&path) / FREE_PART);
         drop(shelf);
         #[cfg(test)]
         journal.faults.make().map_err(|error| io_error(&error))?;

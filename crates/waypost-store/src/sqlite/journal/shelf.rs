@@ -124,10 +124,20 @@ impl Shelf {
         self.segments.len() < self.bounds.segments_max
     }
 
-    /// Begins to begin a segment with room for a record of `least` bytes.
-    pub(super) fn make(&mut self, least: u64) -> Making {
-        let bytes = self.bounds.segment_bytes.max(least);
-        let spare = (bytes == self.bounds.segment_bytes).then(|| self.spares.pop()).flatten();
+    /// Whether a file is there that takes a record of `least` bytes.
+    pub(super) fn has_spare_for(&self, least: u64) -> bool {
+        least <= self.bounds.segment_bytes && !self.spares.is_empty()
+    }
+
+    /// Begins to begin a segment with room for a record of `least` bytes. A new file takes no more than `most`, unless
+    /// it must.
+    pub(super) fn make(&mut self, least: u64, most: u64) -> Making {
+        let usual = self.bounds.segment_bytes;
+        let spare = if self.has_spare_for(least) { self.spares.pop() } else { None };
+        let bytes = match &spare {
+            Some(_) => usual,
+            None => usual.min(most.max(SEGMENT_BYTES_MIN)).max(least),
+        };
         let slot = match &spare {
             Some(spare) => spare.slot,
             None => {
@@ -295,7 +305,7 @@ mod tests {
         let bounds = Bounds { segment_bytes: 4_096, segments_max: 16 };
         let mut shelf = Shelf::new(&place.path().join("waypost.db"), bounds);
         for number in 1..=8 {
-            let mut segment = shelf.make(100).run(number * 10 - 10).unwrap();
+            let mut segment = shelf.make(100, u64::MAX).run(number * 10 - 10).unwrap();
             segment.last = number * 10;
             shelf.made(segment);
         }
@@ -308,7 +318,7 @@ mod tests {
         assert_eq!((removed.len(), shelf.spares.len(), shelf.from(0).unwrap().0.number), (3, 4, 8));
         // One with more room than others is not kept.
         shelf.leave(false);
-        let large = shelf.make(10_000).run(80).unwrap();
+        let large = shelf.make(10_000, u64::MAX).run(80).unwrap();
         assert_eq!((large.bytes, large.file.metadata().unwrap().len()), (10_000, 10_000));
         shelf.made(large);
         shelf.leave(false);
@@ -322,7 +332,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let bounds = Bounds { segment_bytes: 4_096, segments_max: 16 };
         let mut shelf = Shelf::new(&place.path().join("waypost.db"), bounds);
-        let segment = shelf.make(100).run(0).unwrap();
+        let segment = shelf.make(100, u64::MAX).run(0).unwrap();
         shelf.made(segment);
         shelf.leave(true);
         assert_eq!(shelf.let_go(0), [place.path().join("waypost.db.journal-1")]);
