@@ -24,7 +24,7 @@ pub const CONNECTIONS_MAX: usize = 10_000;
 /// Connections open at once from one address.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 5_000;
 /// Requests in progress at once on one HTTP/2 connection.
-pub const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 32;
 /// Memory that request bodies may hold at once, all connections together.
 pub const BODIES_IN_FLIGHT_BYTES_MAX: usize = 128 * 1024 * 1024;
 

@@ -30,7 +30,7 @@ pub const EASILY_SERVED_MAX: usize = 1_024;
 /// What is waited for then of one request.
 pub const WAITING_BYTES_MAX: usize = 64 * 1024;
 /// Memory for requests that come in parts, all connections together. What does not fit is given on as it is.
-pub const ALL_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const ALL_WAITING_BYTES_MAX: usize = 96 * 1024 * 1024;
 /// How long a connection without a request is kept ready for the next, unless told otherwise.
 pub const READY_TIME: Duration = Duration::from_millis(500);
 /// Streams a client may reset before they were worked on, per HTTP/2 connection.
