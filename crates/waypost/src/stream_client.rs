@@ -8,7 +8,9 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, StatusCode};
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -65,7 +67,24 @@ pub(crate) struct Frame {
     pub(crate) text: String,
 }
 
-/// Follows in the background, until what is answered is dropped. The first connection is made before this answers.
+impl Frame {
+    /// Its payload as it came, digit for digit.
+    ///
+    /// # Errors
+    ///
+    /// When it is not what a frame is.
+    pub(crate) fn payload_text(&self) -> serde_json::Result<&str> {
+        #[derive(Deserialize)]
+        struct Whole<'a> {
+            #[serde(borrow)]
+            payload: &'a RawValue,
+        }
+        Ok(serde_json::from_str::<Whole<'_>>(&self.text)?.payload.get())
+    }
+}
+
+/// Follows in the background, until the receiver is dropped. The first connection is made before this answers; the cursor is
+/// the one that it begins after.
 ///
 /// # Errors
 ///
@@ -73,19 +92,19 @@ pub(crate) struct Frame {
 pub(crate) async fn follow(
     api: ApiClient,
     following: Following,
-) -> anyhow::Result<mpsc::Receiver<anyhow::Result<Told>>> {
+) -> anyhow::Result<(String, mpsc::Receiver<anyhow::Result<Told>>)> {
     let mut follower = Follower { api, following };
     let (socket, cursor) = follower.connect().await.map_err(|failure| match failure {
         Failure::Lasting(error) | Failure::Passing(error) => error,
     })?;
-    follower.following.since = cursor;
+    follower.following.since.clone_from(&cursor);
     let (tell, told) = mpsc::channel(WAITING_MAX);
     tokio::spawn(async move {
         if let Err(error) = follower.follow(socket, &tell).await {
             let _ = tell.send(Err(error)).await;
         }
     });
-    Ok(told)
+    Ok((cursor, told))
 }
 
 struct Follower {

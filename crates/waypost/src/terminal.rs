@@ -5,8 +5,13 @@ use std::io::{IsTerminal, Write};
 
 /// Prints a line of result.
 pub(crate) fn say(line: &str) {
+    let _ = is_heard(line);
+}
+
+/// Prints a line of result; whether anybody still reads, for what would otherwise go on for ever.
+pub(crate) fn is_heard(line: &str) -> bool {
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
 }
 
 /// Prints a line of result as it is, without ending it.

@@ -84,7 +84,9 @@ pub(crate) async fn run(server: &ServerArguments, arguments: ListenArguments) ->
         progress,
     };
     let place = api.place();
-    let mut told = follow(api, Following { query, since: since.clone() }).await?;
+    let (cursor, mut told) = follow(api, Following { query, since: since.clone() }).await?;
+    // Kept from the start: what comes while the program gives no answer is not passed over by the next run.
+    forwarder.begin(cursor)?;
     terminal::complain(&format!("listening at {place} from {since}; forwarding to {}", arguments.forward_to));
     let mut left = arguments.filters.count.unwrap_or(u64::MAX);
     let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
@@ -202,7 +204,7 @@ impl Forwarder {
     }
 
     fn normalised(&self, frame: &Frame) -> anyhow::Result<Parcel> {
-        let body = Bytes::from(serde_json::to_vec(&frame.payload)?);
+        let body = Bytes::copy_from_slice(frame.payload_text()?.as_bytes());
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static("waypost-listen"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -260,6 +262,19 @@ impl Forwarder {
         }
         self.progress.cursor.clone_from(&frame.id);
         self.progress.request = request;
+        self.keep()
+    }
+
+    /// Notes where it begins.
+    fn begin(&mut self, cursor: String) -> anyhow::Result<()> {
+        if self.progress.cursor == cursor {
+            return Ok(());
+        }
+        self.progress = Progress { cursor, request: None };
+        self.keep()
+    }
+
+    fn keep(&self) -> anyhow::Result<()> {
         keep(&self.file, &self.progress)
             .with_context(|| format!("cannot note how far it has got in {}", self.file.display()))
     }

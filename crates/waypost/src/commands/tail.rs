@@ -32,7 +32,7 @@ pub(crate) async fn run(server: &ServerArguments, arguments: TailArguments) -> a
     query.push(format!("content={}", u8::from(content)));
     query.push("replays=1".to_owned());
     let since = filters.since.clone().unwrap_or_else(|| "now".to_owned());
-    let mut told = follow(ApiClient::new(server)?, Following { query, since }).await?;
+    let (_, mut told) = follow(ApiClient::new(server)?, Following { query, since }).await?;
     let mut left = filters.count.unwrap_or(u64::MAX);
     while left > 0 {
         let next = tokio::select! {
@@ -44,7 +44,9 @@ pub(crate) async fn run(server: &ServerArguments, arguments: TailArguments) -> a
         };
         match next.transpose()? {
             Some(Told::Frame(frame)) => {
-                terminal::say(&if json { frame.text } else { line(&frame) });
+                if !terminal::is_heard(&if json { frame.text } else { line(&frame) }) {
+                    return Ok(Exit::Done);
+                }
                 left -= 1;
             }
             Some(Told::Behind(behind)) => terminal::complain(&format!("{behind} frames behind")),

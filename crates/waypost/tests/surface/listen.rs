@@ -191,3 +191,32 @@ async fn tail_masks_what_people_write_unless_it_is_asked_for() {
     let nobody = waypost(gateway.setup.home.path(), &["tail"]).await;
     assert_eq!(nobody.code, Some(69), "{nobody:?}");
 }
+
+#[tokio::test]
+async fn what_a_program_never_answered_waits_for_the_next_run() {
+    let gateway = setup().start().await;
+    let mut program = Receiver::willing().await;
+    let url = program.origin();
+    program.leave().await;
+    let mut listen = Running::start(&gateway, &["listen", "--forward-to", &url]);
+    listen.complains("listening at").await;
+    accept(&gateway, &text(1)).await;
+    assert!(listen.line().await.starts_with("-->"));
+    assert!(listen.line().await.starts_with("<--  [no answer]"));
+    listen.kill().await;
+    program.come_back().await;
+    let _listen = Running::start(&gateway, &["listen", "--forward-to", &url]);
+    assert_eq!(program.hears(1).await[0].body, text(1));
+}
+
+#[tokio::test]
+async fn tail_ends_when_nobody_reads_it_any_more() {
+    let gateway = setup().start().await;
+    accept(&gateway, &text(1)).await;
+    let mut tail = Running::start(&gateway, &["tail", "--since", "oldest"]);
+    tail.line().await;
+    tail.out = BufReader::new(Box::new(tokio::io::empty()) as Box<dyn AsyncRead + Unpin + Send>).lines();
+    accept(&gateway, &text(2)).await;
+    let status = within(15, "its end", tail.child.wait()).await.unwrap();
+    assert!(status.success(), "{status}");
+}
