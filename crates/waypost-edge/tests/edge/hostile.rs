@@ -415,8 +415,8 @@ async fn frames_that_ask_for_nothing_are_not_read_for_ever() {
 
 #[tokio::test]
 async fn answers_that_nobody_takes_fill_a_limited_room_and_others_are_served() {
-    const CONNECTIONS: usize = 70;
-    const STREAMS: u32 = 128;
+    const CONNECTIONS: usize = 280;
+    const STREAMS: u32 = waypost_domain::limits::STREAMS_PER_CONNECTION_MAX;
     let face = Face::open(ConnectionLimits::default(), None, greet);
     // A window of nothing: every answer with a body waits.
     let mut opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
